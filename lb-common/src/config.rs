@@ -1,0 +1,53 @@
+//! What the agent tells the programs about this node. `CONFIG[0]`.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{addr::Addr, limits::UPLINKS_MAX, plain::plain};
+
+/// A device that carries VIPs: frames for another MAC are not for us, even if
+/// the device shows them.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Uplink {
+    pub ifindex: u32,
+    pub mac: [u8; 6],
+    pub pad: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Config {
+    pub uplinks: [Uplink; UPLINKS_MAX],
+    /// This node's addresses, to which peers send the outer header;
+    /// unspecified where there is none.
+    pub node_v4: Addr,
+    pub node_v6: Addr,
+    /// Seed of the client hash: chosen once, when the maps are made.
+    pub client_seed: u64,
+    /// Jiffies in a second.
+    pub hz: u32,
+    /// UDP port of the outer header.
+    pub tunnel_port: u32,
+    /// The largest MSS to offer to clients; 0: do not clamp. Set where a node
+    /// is reached through an outer header.
+    pub mss_v4: u32,
+    pub mss_v6: u32,
+    /// Which half of `CLIENT_FILTER` is read: 0 or 1.
+    pub filter_half: u32,
+    /// Budgets a CPU and period of [`crate::traffic::RATE_PERIOD_SHIFT`], by
+    /// [`crate::traffic::rate`].
+    pub rates: [u32; 3],
+    /// [`flags`].
+    pub flags: u32,
+    pub pad: u32,
+}
+plain!(Config);
+
+/// Bits of [`Config::flags`].
+pub mod flags {
+    /// Log every packet for a frontend through aya-log. Off: not even a
+    /// branch, since the program that is loaded has it compiled out.
+    pub const DEBUG: u32 = 1;
+}

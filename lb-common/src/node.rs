@@ -1,0 +1,114 @@
+//! Other nodes: how a packet is handed over to them, and how a packet that one
+//! of them handed over is recognised.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{addr::Addr, plain::plain};
+
+/// The next hop to a node. `NODES[id]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NodeValue {
+    /// Destination and source of the Ethernet frame that leaves for it.
+    pub dst_mac: [u8; 6],
+    pub src_mac: [u8; 6],
+    /// The device it leaves by.
+    pub ifindex: u32,
+    /// [`kind`].
+    pub kind: u32,
+    /// The MTU of the way there, outer headers included.
+    pub mtu: u32,
+    /// Outer addresses, where `kind` is `ROUTED`.
+    pub outer_dst: Addr,
+    pub outer_src: Addr,
+}
+plain!(NodeValue);
+const _: () = assert!(size_of::<NodeValue>() == 56);
+
+/// Values of [`NodeValue::kind`].
+pub mod kind {
+    /// The way there is not known (no route, no neighbour): packets for it are
+    /// dropped and counted.
+    pub const UNKNOWN: u32 = 0;
+    /// On the same link: the frame's MACs are rewritten, nothing else.
+    pub const SAME_LINK: u32 = 1;
+    /// Behind a router: IP in UDP.
+    pub const ROUTED: u32 = 2;
+}
+
+/// Ways in one bucket of [`NodeMacs`].
+pub const MAC_WAYS: usize = 4;
+/// Buckets of [`NodeMacs`]; a power of two.
+pub const MAC_BUCKETS: usize = 4096;
+
+/// The MACs of all nodes, as a hash table in one value: one array lookup and
+/// at most four comparisons tell who handed a frame over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NodeMacs {
+    pub buckets: [MacBucket; MAC_BUCKETS],
+}
+plain!(NodeMacs);
+
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct MacBucket {
+    pub ways: [MacEntry; MAC_WAYS],
+}
+
+/// A node's MAC on one link; free where `node` is 0.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct MacEntry {
+    pub mac: [u8; 6],
+    pub node: u16,
+}
+
+/// The bucket of a MAC. Its last four bytes tell the machines of one vendor
+/// apart.
+#[inline(always)]
+pub const fn mac_bucket(mac: [u8; 6]) -> usize {
+    let low = u32::from_be_bytes([mac[2], mac[3], mac[4], mac[5]]);
+    // Fibonacci hashing: numbers in a row land far apart. The top 12 bits.
+    (low.wrapping_mul(0x9e37_79b1) >> 20) as usize
+}
+
+/// An address range that belongs to a node: its own addresses and those of its
+/// pods. Traffic from there with that node's MAC was not handed over: the
+/// client simply lives on that node. Key of the LPM trie `NODE_NETS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NodeNetValue {
+    pub node: u32,
+}
+plain!(NodeNetValue);
+
+/// A name for people, padded with zeros. Kubernetes names have at most 253
+/// bytes; a longer one than fits is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct NodeName {
+    pub name: [u8; 64],
+    /// The node's first address.
+    pub addr: Addr,
+}
+plain!(NodeName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn macs_of_neighbouring_numbers_spread_over_the_buckets() {
+        let mut load = [0_usize; MAC_BUCKETS];
+        for n in 0..4000_u32 {
+            let [a, b, c, d] = n.to_be_bytes();
+            load[mac_bucket([2, 0, a, b, c, d])] += 1;
+        }
+        assert!(load.iter().all(|&n| n <= MAC_WAYS));
+    }
+}
