@@ -1,5 +1,14 @@
+//! The pure half of the agent: a function from inputs to desired state.
+//!
+//! No IO, no clock, no randomness, no logging: `no_std` makes the compiler
+//! hold that wall. Time and seeds are arguments, maps are ordered, so the
+//! same inputs give the same answer on every node and on every run.
+//!
+//! Start reading at [`desired`].
 #![no_std]
 #![forbid(unsafe_code)]
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
+
+pub mod table;
