@@ -1,1 +1,52 @@
-fn main() {}
+//! The project's own tools: `cargo xtask <command>`.
+//!
+//! One file a command. What the lab is made of is in the package `lb-tests`.
+
+mod build;
+mod build_ebpf;
+mod lab;
+mod report;
+mod setup;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Build, test and try out Corten.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Build the data plane, the agent with it inside, and the lab's programs
+    Build,
+    /// Build the data plane's BPF object
+    BuildEbpf,
+    /// Run all tests; those of the kernel and the network need root
+    Test(test::Test),
+    /// A network with a client, nodes and pods on this machine, to try things
+    #[command(subcommand)]
+    Lab(lab::Lab),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Build => build::run(),
+        Command::BuildEbpf => build_ebpf::run(),
+        Command::Test(test) => test.run(),
+        Command::Lab(lab) => lab.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            report::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The server that the lab's pods run; see `lb_tests::echo`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::Parser;
+use lb_tests::echo;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Answer every line, HTTP request and datagram with this pod's name and the
+/// client address it came from.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The pod's name.
+    #[arg(long)]
+    name: Arc<str>,
+    /// A TCP port to listen on; may be repeated.
+    #[arg(long)]
+    port: Vec<u16>,
+    /// A UDP port to listen on; may be repeated.
+    #[arg(long)]
+    udp_port: Vec<u16>,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let (stop, stopped) = watch::channel(false);
+    for port in arguments.port {
+        let listener = echo::listen(port).with_context(|| format!("TCP port {port}"))?;
+        let serving = echo::serve_tcp(Arc::clone(&arguments.name), listener, stopped.clone());
+        tokio::spawn(serving);
+    }
+    for port in arguments.udp_port {
+        let socket = echo::bind(port)
+            .await
+            .with_context(|| format!("UDP port {port}"))?;
+        tokio::spawn(echo::serve_udp(Arc::clone(&arguments.name), socket));
+    }
+    signal(SignalKind::terminate())?.recv().await;
+    stop.send_replace(true);
+    // One turn of the runtime lets every connection see it and reset.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    Ok(())
+}

@@ -1,0 +1,62 @@
+//! Removing a lab, also one of which only pieces are left.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::process::end_all;
+use super::spec::check_prefix;
+use super::{folder, record};
+use crate::command::run;
+use crate::netns::Namespace;
+use crate::wait;
+
+const END_LIMIT: Duration = Duration::from_secs(10);
+
+/// Removes whatever there is of the lab with this prefix: processes in its
+/// namespaces, the namespaces, mounts and files. Nothing is there: no error.
+pub fn remove(prefix: &str) -> Result<()> {
+    check_prefix(prefix)?;
+    let namespaces = Namespace::list(&format!("{prefix}-"))?;
+    for namespace in &namespaces {
+        end_all(namespace)?;
+    }
+    for namespace in &namespaces {
+        let what = format!("nothing runs in {}", namespace.name());
+        wait::always_until(END_LIMIT, &what, || {
+            namespace.processes().is_ok_and(|left| left.is_empty())
+        })?;
+    }
+    let folder = folder(prefix);
+    unmount_below(&folder)?;
+    for namespace in &namespaces {
+        namespace.delete()?;
+    }
+    if folder.exists() {
+        // The prefix is free to choose, and /run is full of others' folders.
+        ensure!(
+            record(prefix).exists(),
+            "{} is not a lab's folder; choose another prefix",
+            folder.display()
+        );
+        fs::remove_dir_all(&folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+fn unmount_below(folder: &Path) -> Result<()> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("cannot read the mounts")?;
+    for mount in mounts.lines() {
+        let mut words = mount.split(' ').skip(1);
+        let (Some(target), Some(kind)) = (words.next(), words.next()) else {
+            continue;
+        };
+        if kind == "bpf" && Path::new(target).starts_with(folder) {
+            run("umount", &[target])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! `cargo xtask lab`: the lab's command line.
+#![expect(clippy::print_stdout, reason = "a command line's answers")]
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use clap::{Args, Subcommand};
+use lb_tests::command::describe;
+use lb_tests::lab::{self, BPFFS_VARIABLE, Offload, Spec, Wire};
+use lb_tests::netns::Namespace;
+use lb_tests::require::is_root;
+use lb_tests::{interrupt, wait};
+
+use crate::workspace::release_folder;
+use crate::{build, report, setup};
+
+/// The prefix of the lab that people use; tests have others.
+const PREFIX: &str = "corten";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Lab {
+    /// Bring the lab up; what an earlier one left is removed first
+    Up(Up),
+    /// Take the lab down
+    Down(Which),
+    /// Show namespaces, addresses, agents and pods
+    Status(Which),
+    /// Run a command on a host of the lab: `lab exec client -- curl 192.0.2.80`
+    Exec(Exec),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Which {
+    /// What the lab's names begin with
+    #[arg(long, default_value = PREFIX)]
+    prefix: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Up {
+    #[command(flatten)]
+    which: Which,
+    /// How many nodes
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    nodes: u8,
+    /// How many pods in all, spread over the nodes in turn
+    #[arg(long, default_value_t = 3, value_name = "N")]
+    pods: u16,
+    /// Put the nodes on subnets of their own, behind a router
+    #[arg(long)]
+    routed: bool,
+    /// Make nodes and pods compute checksums themselves (`ethtool -K … tx off`)
+    #[arg(long)]
+    no_offload: bool,
+    /// Give the agents this folder instead of the lab's own manifests
+    #[arg(long, value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Run this agent instead of building one
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "no_agents")]
+    agent: Option<PathBuf>,
+    /// Only the network and the pods
+    #[arg(long)]
+    no_agents: bool,
+    /// Stay until Ctrl-C, then take the lab down
+    #[arg(long)]
+    foreground: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Exec {
+    #[command(flatten)]
+    which: Which,
+    /// `client`, `router`, `switch`, `node1`, `node1-pod1`, …
+    host: String,
+    /// The command and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+impl Lab {
+    pub(crate) fn run(&self) -> Result<ExitCode> {
+        ensure!(is_root(), "the lab makes network namespaces: run as root");
+        match self {
+            Self::Up(up) => up.run(),
+            Self::Down(which) => lab::remove(&which.prefix),
+            Self::Status(which) => status(&lab::Lab::open(&which.prefix)?),
+            Self::Exec(exec) => exec.run(),
+        }?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Up {
+    fn run(&self) -> Result<()> {
+        setup::lab()?;
+        build::release(!self.no_agents && self.agent.is_none())?;
+        let spec = self.spec()?;
+        interrupt::arm()?;
+        report::step("bringing up the lab");
+        let mut lab = lab::Lab::up(spec)?;
+        status(&lab)?;
+        if self.foreground {
+            report::step("up; Ctrl-C takes it down");
+            wait::until_interrupted();
+            report::step("taking the lab down");
+            return lab.down();
+        }
+        lab.stay();
+        report::step("up; `cargo xtask lab down` takes it down");
+        Ok(())
+    }
+
+    fn spec(&self) -> Result<Spec> {
+        let mut spec = Spec::new(&self.which.prefix, release_folder().join("corten-echo"));
+        spec.nodes = self.nodes;
+        spec.pods = self.pods;
+        if self.routed {
+            spec.wire = Wire::Routed;
+        }
+        if self.no_offload {
+            spec.offload = Offload::Off;
+        }
+        spec.manifests = self.manifests.as_deref().map(absolute).transpose()?;
+        spec.agent = match (&self.agent, self.no_agents) {
+            (Some(agent), _) => Some(absolute(agent)?),
+            (None, true) => None,
+            (None, false) => Some(release_folder().join("lb-agent")),
+        };
+        Ok(spec)
+    }
+}
+
+impl Exec {
+    /// Becomes the command: its terminal, signals and exit code are ours.
+    fn run(&self) -> Result<()> {
+        let lab = lab::Lab::open(&self.which.prefix)?;
+        let prefix = format!("{}-", self.which.prefix);
+        let host = self.host.strip_prefix(&prefix).unwrap_or(&self.host);
+        let namespace = lab.namespace(host);
+        if !namespace.exists() {
+            bail!("no host {host:?}; there are {}", hosts(&lab, &prefix)?);
+        }
+        let (program, arguments) = self.command.split_first().context("no command")?;
+        let mut command = namespace.command(program);
+        command.args(arguments).env("PATH", path_with_agent(&lab)?);
+        if let Some(node) = lab.nodes().find(|node| node.name() == host) {
+            command.env(BPFFS_VARIABLE, node.bpffs());
+        }
+        let shown = describe(&command);
+        Err(anyhow!(command.exec()).context(format!("cannot run `{shown}`")))
+    }
+}
+
+fn hosts(lab: &lab::Lab, prefix: &str) -> Result<String> {
+    let names: Vec<String> = lab
+        .namespaces()?
+        .iter()
+        .map(|namespace| namespace.name().replacen(prefix, "", 1))
+        .collect();
+    Ok(names.join(", "))
+}
+
+fn path_with_agent(lab: &lab::Lab) -> Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let agent = lab.spec().agent.as_deref().and_then(Path::parent);
+    let folders = agent
+        .map(Path::to_path_buf)
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).context("a folder on the PATH has a colon in its name")
+}
+
+fn status(lab: &lab::Lab) -> Result<()> {
+    println!("{:<20} {:<48} RUNS", "NAMESPACE", "ADDRESSES");
+    for namespace in lab.namespaces()? {
+        let runs = lab
+            .nodes()
+            .find(|node| node.namespace() == namespace)
+            .filter(|_| lab.spec().agent.is_some())
+            .map(|node| running("agent", node.agent_pid()))
+            .or_else(|| {
+                lab.pods()
+                    .find(|pod| pod.namespace() == namespace)
+                    .map(|pod| running("echo server", pod.pid()))
+            })
+            .unwrap_or_default();
+        let addresses = uplink_addresses(&namespace)?;
+        println!("{:<20} {addresses:<48} {runs}", namespace.name());
+    }
+    println!();
+    for service in &lab.manifests.services {
+        if lab.spec().manifests.is_none() {
+            println!(
+                "service {}: {} port {} at {}",
+                service.name,
+                service.protocol.name(),
+                service.port,
+                service.vip
+            );
+        }
+    }
+    println!("manifests: {}", lab.manifest_folder().display());
+    println!("logs: {}/node*/agent.log", lab.folder().display());
+    Ok(())
+}
+
+fn running(what: &str, pid: Option<u32>) -> String {
+    match pid {
+        Some(pid) => format!("{what}, process {pid}"),
+        None => format!("{what} is dead"),
+    }
+}
+
+/// What the kernel says, which is more than the plan: agents may add some.
+fn uplink_addresses(namespace: &Namespace) -> Result<String> {
+    let listing = namespace.run("ip", &["-brief", "address", "show", "scope", "global"])?;
+    let uplink = listing
+        .lines()
+        .find(|line| line.starts_with(lab::UPLINK))
+        .unwrap_or_default();
+    let addresses: Vec<&str> = uplink.split_whitespace().skip(2).collect();
+    Ok(addresses.join(" "))
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("no {}", path.display()))
+}

@@ -1,0 +1,75 @@
+//! Installing what is missing, by name and with the reason; where nothing is
+//! missing, nothing is called.
+
+mod apt;
+mod bpf;
+
+pub(crate) use self::bpf::{BpfToolchain, bpf};
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use self::apt::Need;
+
+/// What the lab and the network tests call.
+const LAB: &[Need] = &[
+    Need {
+        package: "iproute2",
+        why: "network namespaces and links",
+        present: || on_path("ip").is_some(),
+    },
+    Need {
+        package: "ethtool",
+        why: "checksum offload of links",
+        present: || on_path("ethtool").is_some(),
+    },
+    Need {
+        package: "util-linux",
+        why: "programs inside namespaces",
+        present: || on_path("nsenter").is_some() && on_path("setsid").is_some(),
+    },
+    Need {
+        package: "mount",
+        why: "a bpffs for every node",
+        present: || on_path("mount").is_some() && on_path("umount").is_some(),
+    },
+    Need {
+        package: "nftables",
+        why: "packet loss, and DNAT to compare with",
+        present: || on_path("nft").is_some(),
+    },
+    Need {
+        package: "bpftool",
+        why: "looking into maps",
+        present: || on_path("bpftool").is_some(),
+    },
+    Need {
+        package: "tcpdump",
+        why: "captures of what must stay untouched",
+        present: || on_path("tcpdump").is_some(),
+    },
+    Need {
+        package: "iputils-ping",
+        why: "ping inside the lab",
+        present: || on_path("ping").is_some(),
+    },
+];
+
+/// Makes sure that the lab and the network tests have what they call.
+pub(crate) fn lab() -> Result<()> {
+    apt::install(LAB)
+}
+
+/// A program on the PATH, or where only root's PATH looks.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/sbin".into()])
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
+}
+
+fn is_debian() -> bool {
+    Path::new("/etc/debian_version").exists() && on_path("apt-get").is_some()
+}
