@@ -11,4 +11,9 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod desired;
+pub mod model;
+pub mod owner;
+pub mod problem;
+pub mod seed;
 pub mod table;

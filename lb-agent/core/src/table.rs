@@ -204,7 +204,10 @@ struct Ranks {
 
 impl Ranks {
     fn new(seed: u64, candidates: &[Candidate]) -> Self {
-        let row = |candidate: &Candidate| (hash(seed, candidate), candidate.usable);
+        let row = |candidate: &Candidate| {
+            let hash = hash(seed, candidate.address, candidate.port);
+            (hash, candidate.usable)
+        };
         Self {
             rows: candidates.iter().map(row).collect(),
         }
@@ -247,15 +250,15 @@ impl Ranks {
 
 /// A hash of the place, different in every frontend: without the seed, a
 /// client that two services share would meet the same node in both.
-fn hash(seed: u64, candidate: &Candidate) -> u64 {
-    let address = match candidate.address {
+pub(crate) fn hash(seed: u64, address: IpAddr, port: u16) -> u64 {
+    let address = match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,
     };
     let bits = address.to_bits();
     let halves = [bits >> 64, bits & u128::from(u64::MAX)];
     let words = halves.map(|half| u64::try_from(half).unwrap_or(0));
-    let words = [words[0], words[1], u64::from(candidate.port)];
+    let words = [words[0], words[1], u64::from(port)];
     words.iter().fold(mix(seed), |hash, word| mix(hash ^ word))
 }
 

@@ -1,0 +1,216 @@
+//! What should be, from what is known: the table of contents of the product.
+//!
+//! [`desired`] is total and deterministic, and computes everything each time
+//! it is called. What it computes for one service depends on that service, on
+//! its slices and on the nodes alone, so it is kept in a [`Memo`] together
+//! with these, and taken again as long as they are equal. Nothing else is
+//! remembered: with an empty memo the result is the same.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::model::{
+    Conditions, Delivery, FrontendAddress, Inputs, Mac, NextHop, Node, NodeName, ServiceName,
+};
+use crate::problem::Problem;
+use crate::table::Table;
+
+mod memo;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+pub use memo::Memo;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub vips: BTreeMap<IpAddr, Vip>,
+    pub frontends: BTreeMap<FrontendAddress, Arc<Frontend>>,
+    /// The backends on this node, of all frontends.
+    pub local: BTreeMap<LocalBackend, Option<u32>>,
+    /// All other nodes.
+    pub peers: BTreeMap<NodeName, Peer>,
+    /// Sorted, each once.
+    pub problems: Vec<Problem>,
+}
+
+/// An address that we answer for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vip {
+    /// The service that decides about it; others may have ports on it.
+    pub service: ServiceName,
+    /// Who answers ARP and NDP for it.
+    pub owner: Option<NodeName>,
+    /// That is this node.
+    pub ours: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frontend {
+    pub address: FrontendAddress,
+    pub service: ServiceName,
+    pub port_name: Arc<str>,
+    pub delivery: Delivery,
+    /// Equal on all nodes.
+    pub seed: u64,
+    /// Sorted by address and port; the table's slots name them by index.
+    pub backends: Vec<Backend>,
+    pub table: Arc<Table>,
+    /// Of the set of backends, as it matters to the table and to who is asked
+    /// about moved flows: equal on all nodes that see the same slices.
+    pub backends_hash: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backend {
+    pub address: IpAddr,
+    /// The pod's port.
+    pub port: u16,
+    pub node: NodeName,
+    /// That is this node.
+    pub here: bool,
+    pub conditions: Conditions,
+}
+
+/// A backend on this node, as the maps tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LocalBackend {
+    pub address: IpAddr,
+    pub port: u16,
+    pub delivery: Delivery,
+}
+
+/// Another node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The first of its addresses, for people.
+    pub address: Option<IpAddr>,
+    /// The way there; none: not known, and packets for it are dropped.
+    pub next_hop: Option<NextHop>,
+    /// The MACs that it has on our links.
+    pub macs: BTreeSet<Mac>,
+    /// What lives there: its own addresses and those of its pods.
+    pub nets: Vec<IpNet>,
+}
+
+impl Frontend {
+    /// Its backends on this node.
+    pub fn local(&self) -> impl Iterator<Item = LocalBackend> + '_ {
+        let here = self.backends.iter().filter(|backend| backend.here);
+        here.map(|backend| self.local_backend(backend))
+    }
+
+    #[must_use]
+    pub fn local_backend(&self, backend: &Backend) -> LocalBackend {
+        LocalBackend {
+            address: backend.address,
+            port: backend.port,
+            delivery: self.delivery,
+        }
+    }
+}
+
+/// Computes what should be.
+pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
+    memo.update(inputs);
+    // The older of two services goes first, and those of one age by name.
+    let mut plans: Vec<_> = memo.plans().collect();
+    plans.sort_by_key(|(service, _)| service.created_s.unwrap_or(u64::MAX));
+
+    let mut problems = Vec::new();
+    let mut vips = Vec::new();
+    let mut frontends = Vec::new();
+    for (service, plan) in &plans {
+        problems.extend_from_slice(&plan.problems);
+        for vip in &plan.vips {
+            let vip_of = Vip {
+                service: service.name.clone(),
+                owner: plan.owner.clone(),
+                ours: plan.owner.as_ref() == Some(&inputs.this_node),
+            };
+            vips.push((*vip, vip_of));
+        }
+        frontends.extend_from_slice(&plan.frontends);
+    }
+    // Sorting is stable: of two that claim the same, the first stays first.
+    vips.sort_by_key(|(address, _)| *address);
+    vips.dedup_by_key(|(address, _)| *address);
+    frontends.sort_by_key(|frontend| frontend.address);
+    frontends.dedup_by(|later, first| {
+        let taken = later.address == first.address;
+        if taken {
+            problems.push(Problem::FrontendTaken {
+                service: later.service.clone(),
+                frontend: later.address,
+                holder: first.service.clone(),
+            });
+        }
+        taken
+    });
+
+    let mut local: Vec<_> = frontends.iter().flat_map(|f| f.local()).collect();
+    local.sort_unstable();
+    local.dedup();
+    let local = local
+        .into_iter()
+        .map(|backend| (backend, link_of(inputs, backend, &mut problems)))
+        .collect();
+    let peers = peers(inputs, &mut problems);
+    problems.sort_unstable();
+    problems.dedup();
+    Desired {
+        vips: vips.into_iter().collect(),
+        frontends: frontends.into_iter().map(|f| (f.address, f)).collect(),
+        local,
+        peers,
+        problems,
+    }
+}
+
+fn link_of(inputs: &Inputs, backend: LocalBackend, problems: &mut Vec<Problem>) -> Option<u32> {
+    let link = inputs.links.pods.get(&backend.address).copied();
+    if link.is_none() && backend.delivery == Delivery::Direct {
+        problems.push(Problem::PodLinkUnknown {
+            address: backend.address,
+        });
+    }
+    link
+}
+
+fn peers(inputs: &Inputs, problems: &mut Vec<Problem>) -> BTreeMap<NodeName, Peer> {
+    let this = &inputs.this_node;
+    let nodes = &inputs.facts.nodes;
+    if !nodes.contains_key(this) {
+        problems.push(Problem::ThisNodeUnknown { node: this.clone() });
+    }
+    let others = nodes.values().filter(|node| node.name != *this);
+    others
+        .map(|node| {
+            let peer = peer(inputs, node);
+            if peer.next_hop.is_none() {
+                let node = node.name.clone();
+                problems.push(Problem::NoNextHop { node });
+            }
+            (node.name.clone(), peer)
+        })
+        .collect()
+}
+
+fn peer(inputs: &Inputs, node: &Node) -> Peer {
+    let own = node.addresses.iter().map(|address| IpNet::from(*address));
+    Peer {
+        address: node.addresses.first().copied(),
+        next_hop: inputs.links.next_hops.get(&node.name).copied(),
+        macs: inputs
+            .links
+            .macs
+            .get(&node.name)
+            .cloned()
+            .unwrap_or_default(),
+        nets: own.chain(node.pod_cidrs.iter().copied()).collect(),
+    }
+}

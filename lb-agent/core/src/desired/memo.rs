@@ -1,0 +1,112 @@
+//! What was computed for each service, with what it was computed from.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use super::plan::{Plan, plan};
+use crate::model::{Inputs, Node, NodeName, Service, Slice};
+
+/// The plans of the last time. Start with an empty one, and hand the same one
+/// in again.
+#[derive(Debug, Default)]
+pub struct Memo {
+    roster: Roster,
+    /// Sorted by the service's name.
+    entries: Vec<Entry>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    service: Arc<Service>,
+    slices: Option<Arc<Vec<Slice>>>,
+    plan: Plan,
+}
+
+/// What all plans depend on.
+#[derive(Debug)]
+pub(super) struct Roster {
+    pub(super) this_node: NodeName,
+    pub(super) secret: Vec<u8>,
+    pub(super) nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// Whose address it is.
+    pub(super) addresses: BTreeMap<IpAddr, NodeName>,
+}
+
+impl Default for Roster {
+    fn default() -> Self {
+        Self {
+            this_node: NodeName::new(""),
+            secret: Vec::new(),
+            nodes: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+        }
+    }
+}
+
+impl Roster {
+    fn new(inputs: &Inputs) -> Self {
+        let nodes = &inputs.facts.nodes;
+        let addresses = nodes.values().flat_map(|node| {
+            let addresses = node.addresses.iter();
+            addresses.map(|address| (*address, node.name.clone()))
+        });
+        Self {
+            this_node: inputs.this_node.clone(),
+            secret: inputs.secret.clone(),
+            nodes: nodes.clone(),
+            addresses: addresses.collect(),
+        }
+    }
+
+    fn holds_for(&self, inputs: &Inputs) -> bool {
+        self.nodes == inputs.facts.nodes
+            && self.this_node == inputs.this_node
+            && self.secret == inputs.secret
+    }
+}
+
+impl Memo {
+    pub(super) fn plans(&self) -> impl Iterator<Item = (&Service, &Plan)> {
+        self.entries
+            .iter()
+            .map(|entry| (&*entry.service, &entry.plan))
+    }
+
+    /// Makes the plans those of `inputs`. Services, slices and old plans are
+    /// all in the order of the names, so one walk over them does; looking each
+    /// name up would take longer than all the rest.
+    pub(super) fn update(&mut self, inputs: &Inputs) {
+        let same_roster = self.roster.holds_for(inputs);
+        if !same_roster {
+            self.roster = Roster::new(inputs);
+        }
+        let mut old = core::mem::take(&mut self.entries).into_iter().peekable();
+        let mut slices = inputs.facts.slices.iter().peekable();
+        self.entries.reserve_exact(inputs.facts.services.len());
+        for service in inputs.facts.services.values() {
+            while slices.next_if(|(name, _)| **name < service.name).is_some() {}
+            let slices = slices
+                .next_if(|(name, _)| **name == service.name)
+                .map(|(_, slices)| slices.clone());
+            while old.next_if(|e| e.service.name < service.name).is_some() {}
+            let old = old.next_if(|e| e.service.name == service.name);
+            let entry = match old {
+                // Arcs of equal pointers are equal without a further look.
+                Some(old) if same_roster && old.service == *service && old.slices == slices => old,
+                old => Entry {
+                    plan: plan(
+                        service,
+                        slices.as_deref().map_or(&[], Vec::as_slice),
+                        &self.roster,
+                        old.as_ref().map(|old| &old.plan),
+                    ),
+                    service: service.clone(),
+                    slices,
+                },
+            };
+            self.entries.push(entry);
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! What the agent is told: facts from Kubernetes or from files, and from this
+//! machine. Plain values; Kubernetes' types stop at the door (`source/`).
+
+mod facts;
+mod frontend;
+mod links;
+mod name;
+mod node;
+#[cfg(test)]
+pub(crate) mod sample;
+mod service;
+mod slice;
+
+pub use facts::{Facts, Inputs};
+pub use frontend::FrontendAddress;
+pub use links::{Links, Mac, NextHop, Way};
+pub use name::{NodeName, ServiceName};
+pub use node::Node;
+pub use service::{Delivery, Protocol, Service, ServicePort};
+pub use slice::{Conditions, Endpoint, Slice, SlicePort};

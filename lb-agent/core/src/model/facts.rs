@@ -1,0 +1,30 @@
+//! Everything that the desired state is a function of.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Links, Node, NodeName, Service, ServiceName, Slice};
+
+/// What the user and the cluster say. The same on all nodes, once they have
+/// all seen it.
+///
+/// Whole objects, shared: what has not changed since the last time is told by
+/// looking at the pointer first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    /// All slices of a service together, whether or not it is ours.
+    pub slices: BTreeMap<ServiceName, Arc<Vec<Slice>>>,
+    pub nodes: BTreeMap<NodeName, Arc<Node>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Inputs {
+    pub facts: Facts,
+    pub this_node: NodeName,
+    /// Known to all nodes and to nobody else: clients must not be able to tell
+    /// which source port leads to which pod.
+    pub secret: Vec<u8>,
+    pub links: Links,
+}
