@@ -21,6 +21,7 @@ mod render;
 pub mod spec;
 mod teardown;
 mod topology;
+mod wire;
 
 use std::fs;
 use std::net::IpAddr;

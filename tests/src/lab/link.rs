@@ -1,4 +1,4 @@
-//! Links: veth pairs, and the settings that make one behave as a wire.
+//! Links: veth pairs, their addresses and settings.
 
 use anyhow::Result;
 
@@ -54,18 +54,6 @@ pub(super) fn assign(namespace: &Namespace, interface: &str, own: Interface) -> 
     ))
 }
 
-/// Makes the switch's or router's end of a link behave as a wire.
-///
-/// A veth carries packets whose checksum and segmentation are still to be
-/// done, which no wire does: with `tx`, `tso` and `gso` off they are finished
-/// before the other end sees them. And a packet that an XDP program sends
-/// back out of the other end is dropped unless this end polls (NAPI), which
-/// it does with `gro` on.
-pub(super) fn behave_as_wire(namespace: &Namespace, interface: &str) -> Result<()> {
-    let settings = ["tx", "off", "tso", "off", "gso", "off", "gro", "on"];
-    ethtool(namespace, interface, &settings)
-}
-
 /// Leaves checksums to the hardware, or not.
 pub(super) fn set_offload(namespace: &Namespace, interface: &str, offload: Offload) -> Result<()> {
     match offload {
@@ -75,7 +63,7 @@ pub(super) fn set_offload(namespace: &Namespace, interface: &str, offload: Offlo
     }
 }
 
-fn ethtool(namespace: &Namespace, interface: &str, settings: &[&str]) -> Result<()> {
+pub(super) fn ethtool(namespace: &Namespace, interface: &str, settings: &[&str]) -> Result<()> {
     let arguments = [&["-K", interface], settings].concat();
     namespace.run("ethtool", &arguments).map(drop)
 }

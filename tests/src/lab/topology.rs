@@ -1,11 +1,14 @@
 //! The network of a lab: namespaces, links, addresses, routes.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use super::Lab;
 use super::address::{self, Interface, Pair};
-use super::link::{Link, assign, behave_as_wire, set_offload};
+use super::link::{Link, assign, set_offload};
 use super::spec::{Place, Wire};
+use super::wire::{behave_as_wire, write_pass_program};
 use crate::netns::Namespace;
 
 /// The interface towards the network, of nodes, client and pods alike.
@@ -36,6 +39,7 @@ const FORWARDING: &[(&str, &str)] = &[
 
 impl Lab {
     pub(super) fn build_network(&self) -> Result<()> {
+        write_pass_program(&self.pass_program())?;
         let client = self.add_namespace(self.client())?;
         let middle = match self.spec.wire {
             Wire::SameLink => self.add_switch()?,
@@ -57,6 +61,10 @@ impl Lab {
             self.add_pod(place)?;
         }
         Ok(())
+    }
+
+    fn pass_program(&self) -> PathBuf {
+        self.folder().join("pass.o")
     }
 
     fn add_namespace(&self, namespace: Namespace) -> Result<Namespace> {
@@ -91,7 +99,7 @@ impl Lab {
             to: (middle, port),
         };
         link.add()?;
-        behave_as_wire(middle, port)?;
+        behave_as_wire(middle, port, &self.pass_program())?;
         if self.spec.wire == Wire::SameLink {
             middle.ip(&format!("link set {port} master {BRIDGE}"))?;
         }
