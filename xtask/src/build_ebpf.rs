@@ -1,10 +1,11 @@
-//! `cargo xtask build-ebpf`: the BPF object, `target/bpf/lb.o`.
+//! `cargo xtask build-ebpf`: the BPF objects, `target/bpf/lb.o` and
+//! `target/bpf/lb-log.o`.
 //!
 //! The one place that knows how lb-ebpf is compiled: for another target, by
 //! another compiler, with a lock file of its own.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
@@ -16,36 +17,58 @@ use crate::setup::{self, BpfToolchain};
 use crate::workspace::{foreign, root, run as run_command, target};
 
 const TARGET: &str = "bpfel-unknown-none";
-const PROGRAM: &str = "lb-ebpf";
+const PROGRAM: &str = "lb";
+
+struct Object {
+    name: &'static str,
+    features: &'static [&'static str],
+}
+
+const OBJECTS: &[Object] = &[
+    Object {
+        name: "lb.o",
+        features: &[],
+    },
+    Object {
+        name: "lb-log.o",
+        features: &["--features", "log"],
+    },
+];
 
 pub(crate) fn run() -> Result<ExitCode> {
     build()?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds it and gives its path.
-pub(crate) fn build() -> Result<PathBuf> {
+/// Builds both objects: the one that is used, and the one that also logs.
+pub(crate) fn build() -> Result<()> {
     let (toolchain, linker) = setup::bpf()?;
-    report::step("building the data plane");
+    for object in OBJECTS {
+        report::step(format_args!("building the data plane, {}", object.name));
+        build_one(object, toolchain, &linker)?;
+    }
+    Ok(())
+}
+
+fn build_one(object: &Object, toolchain: BpfToolchain, linker: &Path) -> Result<()> {
     let folder = target().join("ebpf");
-    let mut command = compiler(&toolchain);
+    let mut command = compiler(toolchain);
     command
         .current_dir(root().join("lb-ebpf"))
         .args(["build", "--release", "--target", TARGET])
+        .args(object.features)
         .arg("--target-dir")
         .arg(&folder)
-        .env("CARGO_ENCODED_RUSTFLAGS", flags(&linker))
-        .env("PATH", path_with(&linker)?);
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(linker))
+        .env("PATH", path_with(linker)?);
     run_command(&mut command)?;
     let built = folder.join(TARGET).join("release").join(PROGRAM);
-    let object = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
-    check(&object).with_context(|| format!("{} is unfit", built.display()))?;
-    let path = target().join("bpf/lb.o");
-    write_if_changed(&path, &object)?;
-    Ok(path)
+    let content = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
+    check(&content).with_context(|| format!("{} is unfit", object.name))?;
+    write_if_changed(&target().join("bpf").join(object.name), &content)
 }
 
-fn compiler(toolchain: &BpfToolchain) -> Command {
+fn compiler(toolchain: BpfToolchain) -> Command {
     match toolchain {
         BpfToolchain::Debian => {
             let mut command = foreign("/usr/bin/cargo");
