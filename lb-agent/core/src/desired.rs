@@ -87,14 +87,14 @@ pub struct LocalBackend {
 /// Another node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The first of its addresses, for people.
-    pub address: Option<IpAddr>,
     /// The way there; none: not known, and packets for it are dropped.
     pub next_hop: Option<NextHop>,
     /// The MACs that it has on our links.
     pub macs: BTreeSet<Mac>,
-    /// What lives there: its own addresses and those of its pods.
-    pub nets: Vec<IpNet>,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
+    /// The ranges of its pods' addresses.
+    pub pod_cidrs: Vec<IpNet>,
 }
 
 impl Frontend {
@@ -201,9 +201,7 @@ fn peers(inputs: &Inputs, problems: &mut Vec<Problem>) -> BTreeMap<NodeName, Pee
 }
 
 fn peer(inputs: &Inputs, node: &Node) -> Peer {
-    let own = node.addresses.iter().map(|address| IpNet::from(*address));
     Peer {
-        address: node.addresses.first().copied(),
         next_hop: inputs.links.next_hops.get(&node.name).copied(),
         macs: inputs
             .links
@@ -211,6 +209,7 @@ fn peer(inputs: &Inputs, node: &Node) -> Peer {
             .get(&node.name)
             .cloned()
             .unwrap_or_default(),
-        nets: own.chain(node.pod_cidrs.iter().copied()).collect(),
+        addresses: node.addresses.clone(),
+        pod_cidrs: node.pod_cidrs.clone(),
     }
 }

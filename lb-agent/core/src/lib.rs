@@ -11,9 +11,11 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod dataplane;
 pub mod desired;
 pub mod model;
 pub mod owner;
 pub mod problem;
 pub mod seed;
 pub mod table;
+pub mod time;

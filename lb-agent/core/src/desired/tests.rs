@@ -1,5 +1,5 @@
 use super::{Desired, Frontend, Memo, desired};
-use crate::model::sample::{DRAINING, READY, UNREADY, cluster, ip, name, slice};
+use crate::model::sample::{self, DRAINING, READY, UNREADY, cluster, ip, name, slice};
 use crate::model::{Delivery, Endpoint, Inputs, NodeName, Protocol, ServicePort};
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -314,64 +314,15 @@ fn nothing_is_computed_again_that_has_not_changed() {
     }
 }
 
-/// A change to the cluster, as the property below makes them.
-#[derive(Clone, Debug)]
-enum Change {
-    Service(u8, u8),
-    NoService(u8),
-    Pod(u8, u8, u8, u8),
-    NoPods(u8),
-    Node(u8, bool),
-    NoNode(u8),
-}
-
-fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
-    let service = |n: u8| format!("s{}", n % 4);
-    let node = |n: u8| format!("node{}", n % 4 + 1);
-    match *change {
-        Change::Service(n, vip) => inputs.service(&service(n), &format!("203.0.113.{}", vip % 4)),
-        Change::NoService(n) => {
-            inputs.facts.services.remove(&name(&service(n)));
-            inputs
-        }
-        Change::Pod(n, pod, on, condition) => {
-            let conditions = [READY, DRAINING, UNREADY][usize::from(condition % 3)];
-            inputs.pod(&service(n), &format!("10.1.0.{pod}"), &node(on), conditions)
-        }
-        Change::NoPods(n) => {
-            inputs.facts.slices.remove(&name(&service(n)));
-            inputs
-        }
-        Change::Node(n, excluded) => inputs
-            .node(&node(n), &format!("192.0.2.{}", n % 4 + 1))
-            .edit_node(&node(n), |node| node.excluded = excluded),
-        Change::NoNode(n) => {
-            inputs.facts.nodes.remove(&NodeName::new(&node(n)));
-            inputs
-        }
-    }
-}
-
-fn change() -> impl Strategy<Value = Change> {
-    prop_oneof![
-        any::<(u8, u8)>().prop_map(|(a, b)| Change::Service(a, b)),
-        any::<u8>().prop_map(Change::NoService),
-        any::<(u8, u8, u8, u8)>().prop_map(|(a, b, c, d)| Change::Pod(a, b, c, d)),
-        any::<u8>().prop_map(Change::NoPods),
-        any::<(u8, bool)>().prop_map(|(a, b)| Change::Node(a, b)),
-        any::<u8>().prop_map(Change::NoNode),
-    ]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn the_memo_does_not_show(changes in prop::collection::vec(change(), 1..25)) {
+    fn the_memo_does_not_show(changes in prop::collection::vec(sample::change(), 1..25)) {
         let mut memo = Memo::default();
         let mut inputs = three_nodes();
         for change in &changes {
-            inputs = apply(inputs, change);
+            inputs = sample::apply(inputs, change);
             prop_assert_eq!(desired(&inputs, &mut memo), fresh(&inputs));
         }
     }

@@ -1,10 +1,13 @@
 //! A small cluster for tests, built in one expression.
 
+use alloc::format;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
+
+use proptest::prelude::*;
 
 use super::{
     Conditions, Delivery, Endpoint, Facts, Inputs, Links, NextHop, Node, NodeName, Protocol,
@@ -143,4 +146,53 @@ pub(crate) fn slice(text: &str, endpoints: Vec<Endpoint>) -> Slice {
         }],
         endpoints,
     }
+}
+
+/// A change to the cluster, as properties make them.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    Service(u8, u8),
+    NoService(u8),
+    Pod(u8, u8, u8, u8),
+    NoPods(u8),
+    Node(u8, bool),
+    NoNode(u8),
+}
+
+pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
+    let service = |n: u8| format!("s{}", n % 4);
+    let node = |n: u8| format!("node{}", n % 4 + 1);
+    match *change {
+        Change::Service(n, vip) => inputs.service(&service(n), &format!("203.0.113.{}", vip % 4)),
+        Change::NoService(n) => {
+            inputs.facts.services.remove(&name(&service(n)));
+            inputs
+        }
+        Change::Pod(n, pod, on, condition) => {
+            let conditions = [READY, DRAINING, UNREADY][usize::from(condition % 3)];
+            inputs.pod(&service(n), &format!("10.1.0.{pod}"), &node(on), conditions)
+        }
+        Change::NoPods(n) => {
+            inputs.facts.slices.remove(&name(&service(n)));
+            inputs
+        }
+        Change::Node(n, excluded) => inputs
+            .node(&node(n), &format!("192.0.2.{}", n % 4 + 1))
+            .edit_node(&node(n), |node| node.excluded = excluded),
+        Change::NoNode(n) => {
+            inputs.facts.nodes.remove(&NodeName::new(&node(n)));
+            inputs
+        }
+    }
+}
+
+pub(crate) fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        any::<(u8, u8)>().prop_map(|(a, b)| Change::Service(a, b)),
+        any::<u8>().prop_map(Change::NoService),
+        any::<(u8, u8, u8, u8)>().prop_map(|(a, b, c, d)| Change::Pod(a, b, c, d)),
+        any::<u8>().prop_map(Change::NoPods),
+        any::<(u8, bool)>().prop_map(|(a, b)| Change::Node(a, b)),
+        any::<u8>().prop_map(Change::NoNode),
+    ]
 }

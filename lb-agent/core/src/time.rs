@@ -1,0 +1,31 @@
+//! Time as the core sees it: an argument, handed in by the shell.
+
+use core::ops::Add;
+use core::time::Duration;
+
+/// A moment, as time since boot (CLOCK_BOOTTIME): the clock of the kernel
+/// programs, so that what stands in maps can be compared with it, also after
+/// the agent has started anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Timestamp(Duration);
+
+impl Timestamp {
+    #[must_use]
+    pub const fn since_boot(time: Duration) -> Self {
+        Self(time)
+    }
+
+    /// Whole seconds. 136 years fit.
+    #[must_use]
+    pub fn seconds(self) -> u32 {
+        u32::try_from(self.0.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(time))
+    }
+}
