@@ -28,7 +28,7 @@ pub use memo::Memo;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    pub vips: BTreeMap<IpAddr, Vip>,
+    pub vips: BTreeMap<IpAddr, Arc<Vip>>,
     pub frontends: BTreeMap<FrontendAddress, Arc<Frontend>>,
     /// The backends on this node, of all frontends.
     pub local: BTreeMap<LocalBackend, Option<u32>>,
@@ -59,6 +59,8 @@ pub struct Frontend {
     pub seed: u64,
     /// Sorted by address and port; the table's slots name them by index.
     pub backends: Vec<Backend>,
+    /// Those of them that are here.
+    pub local: Vec<LocalBackend>,
     pub table: Arc<Table>,
     /// Of the set of backends, as it matters to the table and to who is asked
     /// about moved flows: equal on all nodes that see the same slices.
@@ -98,12 +100,6 @@ pub struct Peer {
 }
 
 impl Frontend {
-    /// Its backends on this node.
-    pub fn local(&self) -> impl Iterator<Item = LocalBackend> + '_ {
-        let here = self.backends.iter().filter(|backend| backend.here);
-        here.map(|backend| self.local_backend(backend))
-    }
-
     #[must_use]
     pub fn local_backend(&self, backend: &Backend) -> LocalBackend {
         LocalBackend {
@@ -124,16 +120,9 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     let mut problems = Vec::new();
     let mut vips = Vec::new();
     let mut frontends = Vec::new();
-    for (service, plan) in &plans {
+    for (_, plan) in &plans {
         problems.extend_from_slice(&plan.problems);
-        for vip in &plan.vips {
-            let vip_of = Vip {
-                service: service.name.clone(),
-                owner: plan.owner.clone(),
-                ours: plan.owner.as_ref() == Some(&inputs.this_node),
-            };
-            vips.push((*vip, vip_of));
-        }
+        vips.extend(plan.vips.iter().map(|vip| (*vip, plan.owned.clone())));
         frontends.extend_from_slice(&plan.frontends);
     }
     // Sorting is stable: of two that claim the same, the first stays first.
@@ -152,7 +141,10 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
         taken
     });
 
-    let mut local: Vec<_> = frontends.iter().flat_map(|f| f.local()).collect();
+    let mut local: Vec<_> = frontends
+        .iter()
+        .flat_map(|f| f.local.iter().copied())
+        .collect();
     local.sort_unstable();
     local.dedup();
     let local = local

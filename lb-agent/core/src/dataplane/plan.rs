@@ -291,11 +291,18 @@ impl Frontends<'_> {
         ledger: &Ledger,
         now: Timestamp,
     ) -> BTreeMap<FrontendKey, FrontendImage> {
+        let current = self.current;
+        // Both are in the same order, but for addresses like `::1:2`.
+        let mut walk = current.frontends.iter().peekable();
         let frontends = desired.frontends.values();
         frontends
             .filter_map(|frontend| {
                 let key = frontend.address.key();
-                let old = self.current.frontends.get(&key);
+                while walk.next_if(|(old, _)| **old < key).is_some() {}
+                let old = match walk.next_if(|(old, _)| **old == key) {
+                    Some((_, old)) => Some(old),
+                    None => current.frontends.get(&key),
+                };
                 let mut image = match old {
                     Some(old) if is_made_from(&old.body, frontend) => old.clone(),
                     _ => self.frontend(frontend, old, ledger)?,

@@ -1,3 +1,5 @@
+mod load;
+
 use super::{Image, Ledger, Maps, QUARANTINE, Settle, Sizes, Step, diff, plan};
 use crate::desired::{Memo, desired};
 use crate::model::sample::{self, DRAINING, READY, cluster, ip};

@@ -10,9 +10,10 @@ use lb_common::limits::ENDPOINTS_PER_FRONTEND_MAX;
 use sha2::{Digest as _, Sha256};
 
 use super::memo::Roster;
-use super::{Backend, Frontend};
+use super::{Backend, Frontend, LocalBackend, Vip};
 use crate::model::{
-    Conditions, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice, SlicePort,
+    Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
+    SlicePort,
 };
 use crate::owner::owner;
 use crate::problem::{AddressKind, Problem};
@@ -22,7 +23,8 @@ use crate::table::{self, Candidate, Table};
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) vips: Vec<IpAddr>,
-    pub(super) owner: Option<NodeName>,
+    /// What is said of all of them.
+    pub(super) owned: Arc<Vip>,
     pub(super) frontends: Vec<Arc<Frontend>>,
     pub(super) problems: Vec<Problem>,
 }
@@ -87,9 +89,14 @@ pub(super) fn plan(
             vip: *vip,
         }));
     }
+    let owned = Vip {
+        service: service.name.clone(),
+        ours: owner.as_ref() == Some(&roster.this_node),
+        owner,
+    };
     Plan {
         vips,
-        owner,
+        owned: Arc::new(owned),
         frontends,
         problems,
     }
@@ -156,6 +163,7 @@ impl Draft<'_> {
             delivery: self.service.delivery,
             seed,
             backends_hash: backends_hash(&backends),
+            local: local(&backends, self.service.delivery),
             backends,
             table,
         }
@@ -243,6 +251,16 @@ impl Draft<'_> {
         self.problems.push(problem);
         None
     }
+}
+
+fn local(backends: &[Backend], delivery: Delivery) -> Vec<LocalBackend> {
+    let here = backends.iter().filter(|backend| backend.here);
+    here.map(|backend| LocalBackend {
+        address: backend.address,
+        port: backend.port,
+        delivery,
+    })
+    .collect()
 }
 
 /// Leaves those that are usable and, among equals, those of the lowest hash,
