@@ -1,9 +1,13 @@
 //! The lab itself, without agents: what every other network test stands on.
 
+use std::fs::{self, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::Duration;
 
+use lb_tests::command::run;
 use lb_tests::lab::{ECHO_PORT, ECHO_UDP_PORT, Lab, Offload, Place, Spec, Wire};
 use lb_tests::netns::Namespace;
 use lb_tests::{program, require};
@@ -129,4 +133,47 @@ fn a_pod_that_is_stopped_resets_its_connections() {
         .expect_err("a reset, not an end");
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     pod.start().expect("and started again");
+}
+
+/// Stands in for the agent: runs, and says that it is ready.
+const STAND_IN: &str = "#!/bin/sh
+[ \"$1\" = run ] && exec sleep 1000
+echo '{\"ready\": true}'
+";
+
+#[test]
+fn an_agent_is_killed_and_its_maps_are_wiped() {
+    if !require::root("net") {
+        return;
+    }
+    let agent = std::env::temp_dir().join(format!("corten-stand-in-{}", std::process::id()));
+    fs::write(&agent, STAND_IN).expect("written");
+    fs::set_permissions(&agent, Permissions::from_mode(0o755)).expect("set");
+    let mut spec = spec("labagent");
+    spec.agent = Some(agent.clone());
+    let lab = Lab::up(spec).expect("the lab comes up");
+    let node = lab.node(2);
+    let map = node.bpffs().join("folder/map");
+    fs::create_dir(node.bpffs().join("folder")).expect("a bpffs has folders");
+    let map = map.to_string_lossy().into_owned();
+    run(
+        "bpftool",
+        &[
+            "map", "create", &map, "type", "array", "key", "4", "value", "4", "entries", "1",
+            "name", "pinned",
+        ],
+    )
+    .expect("pinned");
+    node.wipe_maps().expect_err("the agent still runs");
+    node.kill_agent().expect("killed");
+    assert_eq!(node.agent_pid(), None);
+    assert!(
+        Path::new(&map).exists(),
+        "what is pinned outlives the agent"
+    );
+    node.wipe_maps().expect("wiped");
+    assert!(!Path::new(&map).exists());
+    node.start_agent().expect("started");
+    node.wait_ready().expect("ready");
+    fs::remove_file(&agent).expect("removed");
 }

@@ -132,6 +132,13 @@ impl<'a> Node<'a> {
         for entry in fs::read_dir(self.bpffs()).context("cannot read the bpffs")? {
             let entry = entry?;
             let path = entry.path();
+            // The kernel's own in every bpffs, not to be removed.
+            if ["maps.debug", "progs.debug"]
+                .iter()
+                .any(|own| path.ends_with(own))
+            {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(&path)
             } else {
