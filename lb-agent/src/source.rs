@@ -1,0 +1,5 @@
+//! Where facts come from. Each source hands over whole facts, never changes to
+//! them.
+
+pub mod file;
+pub mod yaml;
