@@ -4,6 +4,9 @@
 use alloc::collections::BTreeMap;
 use core::time::Duration;
 
+use lb_common::frontend::flags;
+
+use super::image::{FrontendImage, Image};
 use crate::time::Timestamp;
 
 /// How long an id or a place that was given up is not used for anything else.
@@ -84,10 +87,23 @@ impl Ledger {
         }
     }
 
-    /// When what cannot be placed now may have a place.
+    /// When to plan again although nothing has changed: a frontend settles, or
+    /// what had no place may have one.
     #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
-        self.quarantine.values().min().copied()
+    pub fn deadline(&self, current: &Image) -> Option<Timestamp> {
+        let frontends = current.frontends.values();
+        let ends = [
+            (flags::TCP_UNSETTLED, self.settle.tcp_s),
+            (flags::UDP_UNSETTLED, self.settle.udp_s),
+        ];
+        let settling = frontends.flat_map(|FrontendImage { value, .. }| {
+            let set = ends.iter().filter(|(flag, _)| value.flags & flag != 0);
+            set.filter_map(|(_, lasts_s)| {
+                let end_s = value.changed_s.checked_add(*lasts_s)?;
+                Some(Timestamp::since_boot(Duration::from_secs(end_s.into())))
+            })
+        });
+        self.quarantine.values().copied().chain(settling).min()
     }
 
     pub(super) fn release(&mut self, now: Timestamp) {

@@ -33,8 +33,9 @@ use crate::time::Timestamp;
 /// Plans the image that `desired` asks for. Each thing that finds no id or no
 /// place is a problem, and the rest goes on without it.
 ///
-/// Call it again whenever something changes, and at [`Ledger::deadline`] if
-/// something had no place.
+/// Call it again whenever something changes, and at [`Ledger::deadline`]. When
+/// all steps are done, the image is the new `current` (also if there were
+/// none: it knows what it was made from); after an error, read the maps back.
 pub fn plan(
     desired: &Desired,
     current: &Image,
