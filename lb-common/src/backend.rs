@@ -40,3 +40,20 @@ pub struct BackendRef {
     pub generation: u16,
 }
 plain!(BackendRef);
+
+impl BackendRef {
+    /// Both numbers in one register.
+    #[inline(always)]
+    pub const fn into_bits(self) -> u32 {
+        self.id as u32 | (self.generation as u32) << 16
+    }
+
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the two halves are meant")]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self {
+            id: bits as u16,
+            generation: (bits >> 16) as u16,
+        }
+    }
+}

@@ -38,16 +38,23 @@ pub struct Config {
     pub filter_half: u32,
     /// Budgets a CPU and period of [`crate::traffic::RATE_PERIOD_SHIFT`], by
     /// [`crate::traffic::rate`].
-    pub rates: [u32; 3],
+    pub rates: [u32; 4],
     /// [`flags`].
     pub flags: u32,
+    /// Sets in `EMBRYONIC`: a power of two.
+    pub embryo_sets: u32,
+    /// Words in one half of `CLIENT_FILTER`: a power of two.
+    pub filter_words: u32,
+    /// Always 0. The programs add it to header lengths, so that the kernel's
+    /// verifier does not follow every length on a path of its own.
+    pub zero: u32,
     pub pad: u32,
 }
 plain!(Config);
 
 /// Bits of [`Config::flags`].
 pub mod flags {
-    /// Log every packet for a frontend through aya-log. Off: not even a
-    /// branch, since the program that is loaded has it compiled out.
-    pub const DEBUG: u32 = 1;
+    /// Peers tell which flows have moved: `MOVED` and `TOLD` are kept. Off
+    /// until there is a channel between agents.
+    pub const CHANNEL: u32 = 1;
 }

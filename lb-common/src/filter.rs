@@ -37,3 +37,16 @@ const fn bit(addr: Addr, port: u16) -> (usize, u32) {
     let index = (mixed >> 48) as usize;
     (index >> 5, 1 << (index & 31))
 }
+
+/// The word and the byte of a client in one half of `CLIENT_FILTER`, which has
+/// `words` words of eight bytes, a power of two. A byte rather than a bit: a
+/// plain store of a byte cannot undo another CPU's.
+#[inline(always)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "parts of the hash are meant"
+)]
+pub const fn client_cell(client_hash: u64, words: u32) -> (u32, usize) {
+    let word = (client_hash >> 26) as u32 & words.wrapping_sub(1);
+    (word, (client_hash >> 61) as usize)
+}

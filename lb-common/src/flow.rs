@@ -39,8 +39,8 @@ pub struct FlowKey {
     pub vip: Addr,
     pub client_port: u16,
     pub vip_port: u16,
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    /// IANA protocol number.
+    pub protocol: u32,
 }
 plain!(FlowKey);
 const _: () = assert!(size_of::<FlowKey>() == 40);
@@ -68,8 +68,8 @@ pub struct ReverseKey {
     /// own where two flows would have collided.
     pub client_port: u16,
     pub pod_port: u16,
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    /// IANA protocol number.
+    pub protocol: u32,
 }
 plain!(ReverseKey);
 const _: () = assert!(size_of::<ReverseKey>() == 40);
@@ -107,11 +107,14 @@ pub mod state {
     /// The client said RST. Only the pod knows whether it was in its window,
     /// so the flow still counts; it is swept soon unless the pod goes on.
     pub const CLIENT_RESET: u16 = 32;
+    /// Entered before the pod has answered, since it needs another source
+    /// port than its own; swept soon unless the pod answers.
+    pub const UNPROVEN: u16 = 64;
 
     /// Both directions have ended.
     pub const ENDED: u16 = CLIENT_FIN_ACKED | POD_FIN_ACKED;
     /// Something has begun to end: packets of both directions look.
-    pub const CLOSING: u16 = CLIENT_FIN | POD_FIN | CLIENT_RESET;
+    pub const CLOSING: u16 = CLIENT_FIN | POD_FIN | CLIENT_RESET | UNPROVEN;
 }
 
 impl FlowValue {
@@ -135,11 +138,21 @@ pub struct ReverseValue {
     pub frontend: u32,
     /// When it last carried a packet from the pod, in jiffies (low half).
     pub seen: u32,
-    /// 1 once either side has said FIN or the client RST: look at the flow.
-    pub closing: u32,
+    /// [`reverse`].
+    pub flags: u32,
 }
 plain!(ReverseValue);
 const _: () = assert!(size_of::<ReverseValue>() == 32);
+
+/// Bits of [`ReverseValue::flags`].
+pub mod reverse {
+    /// Either side has said FIN or the client RST: packets of the pod look at
+    /// the flow too.
+    pub const CLOSING: u32 = 1;
+    /// Delivered past the stack, so answers leave past it too: the host's
+    /// conntrack has not seen the beginning.
+    pub const DIRECT: u32 = 2;
+}
 
 /// A flow that has yet to prove that both sides take part. Any number of
 /// invented sources only turn over this table. `EMBRYONIC[set]` holds four.
@@ -177,6 +190,8 @@ pub mod embryo {
     /// pick. If the pod does not reset it, the flow is entered again.
     pub const ADOPTED: u16 = 2;
     pub const UDP: u16 = 4;
+    /// Delivered past the stack.
+    pub const DIRECT: u16 = 8;
 }
 
 /// Embryos in one set.

@@ -12,8 +12,8 @@ pub struct FragmentKey {
     pub src: Addr,
     pub dst: Addr,
     pub identification: u32,
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    /// IANA protocol number.
+    pub protocol: u32,
 }
 plain!(FragmentKey);
 const _: () = assert!(size_of::<FragmentKey>() == 40);

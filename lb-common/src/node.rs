@@ -84,6 +84,9 @@ pub const fn mac_bucket(mac: [u8; 6]) -> usize {
 #[repr(C)]
 pub struct NodeNetValue {
     pub node: u32,
+    /// 1 if it is an address of the node itself: outer headers come from
+    /// these. 0: a range of its pods.
+    pub own: u32,
 }
 plain!(NodeNetValue);
 

@@ -36,8 +36,16 @@ pub trait Knowledge {
     /// Whether `node` has told which of its flows have moved since the set of
     /// endpoints last changed (or nothing has changed).
     fn told(&mut self, node: u16) -> bool;
-    /// Whether every node with endpoints has.
+    /// Whether every node with endpoints has. For UDP also whether nothing has
+    /// changed lately.
     fn all_told(&mut self) -> bool;
+    /// Gives back what it is given. The kernel program does so in a way that
+    /// the verifier cannot see through, so that it goes on with one state
+    /// rather than with one for each way through the rules.
+    #[inline(always)]
+    fn blur(&self, code: u64) -> u64 {
+        code
+    }
 }
 
 /// How the backend of a delivered packet was found.
@@ -66,6 +74,66 @@ pub enum Decision {
     Stranded,
 }
 
+/// A [`Decision`] as one number, all of whose bits mean something. Enums leave
+/// the payload of their empty variants undefined, and where such variants meet
+/// the compiler may copy a register that was never written, which the kernel's
+/// verifier refuses.
+#[derive(Clone, Copy)]
+struct Code(u64);
+
+impl Code {
+    const REJECT: Self = Self(0);
+    const UNSETTLED: Self = Self(1 << 32);
+    const STRANDED: Self = Self(2 << 32);
+
+    #[inline(always)]
+    const fn hand_over(node: u16, marked: bool) -> Self {
+        Self((3 << 32) | node as u64 | (marked as u64) << 16)
+    }
+
+    #[inline(always)]
+    const fn established(backend: BackendRef) -> Self {
+        Self((4 << 32) | backend.into_bits() as u64)
+    }
+
+    #[inline(always)]
+    const fn embryonic(backend: BackendRef) -> Self {
+        Self((5 << 32) | backend.into_bits() as u64)
+    }
+
+    #[inline(always)]
+    const fn new(backend: u16) -> Self {
+        Self((6 << 32) | backend as u64)
+    }
+
+    #[inline(always)]
+    const fn pick(backend: u16) -> Self {
+        Self((7 << 32) | backend as u64)
+    }
+
+    #[inline(always)]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "parts of the code are meant"
+    )]
+    const fn decision(self) -> Decision {
+        let low = self.0 as u32;
+        match self.0 >> 32 {
+            0 => Decision::Reject,
+            1 => Decision::Unsettled,
+            2 => Decision::Stranded,
+            3 => Decision::HandOver {
+                node: low as u16,
+                marked: low >> 16 != 0,
+            },
+            4 => Decision::Deliver(Found::Established(BackendRef::from_bits(low))),
+            5 => Decision::Deliver(Found::Embryonic(BackendRef::from_bits(low))),
+            6 => Decision::Deliver(Found::New(low as u16)),
+            _ => Decision::Deliver(Found::Pick(low as u16)),
+        }
+    }
+}
+
 /// Decides. `marked`: the packet was handed on once before.
 ///
 /// Never more than two hand-overs, whatever the nodes believe: a packet is
@@ -78,6 +146,12 @@ pub fn decide(
     slot: Slot,
     knowledge: &mut impl Knowledge,
 ) -> Decision {
+    let Code(code) = code(segment, marked, slot, knowledge);
+    Code(knowledge.blur(code)).decision()
+}
+
+#[inline(always)]
+fn code(segment: Segment, marked: bool, slot: Slot, knowledge: &mut impl Knowledge) -> Code {
     let now = slot.now.place();
     // With nobody to take new flows, old ones are still looked for.
     let home = match now {
@@ -105,13 +179,10 @@ fn at_ingress(
     home: u16,
     next: Place,
     knowledge: &mut impl Knowledge,
-) -> Decision {
-    let plainly = |node| Decision::HandOver {
-        node,
-        marked: false,
-    };
+) -> Code {
+    let plainly = |node| Code::hand_over(node, false);
     match (segment, now) {
-        (Segment::Syn, Place::Nowhere) => Decision::Reject,
+        (Segment::Syn, Place::Nowhere) => Code::REJECT,
         (Segment::Syn | Segment::Tcp, _) => plainly(home),
         // UDP has no handshake that would show a flow to be new: while the
         // owner before the change has not told, it is asked first.
@@ -119,7 +190,7 @@ fn at_ingress(
             Place::Node(next) if next != home && !knowledge.told(next) => plainly(next),
             // That is this node.
             Place::Here(_) if !knowledge.all_told() => match knowledge.established() {
-                Some(backend) => Decision::Deliver(Found::Established(backend)),
+                Some(backend) => Code::established(backend),
                 None => plainly(home),
             },
             Place::Here(_) | Place::Node(_) | Place::Nowhere => plainly(home),
@@ -128,94 +199,82 @@ fn at_ingress(
 }
 
 #[inline(always)]
-fn syn(
-    marked: bool,
-    now: Place,
-    home: Place,
-    next: Place,
-    knowledge: &mut impl Knowledge,
-) -> Decision {
+fn syn(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl Knowledge) -> Code {
     // The pod of a live flow answers with a challenge ACK (RFC 5961 §4), and
     // that decides.
     if let Some(backend) = knowledge.established() {
-        return Decision::Deliver(Found::Established(backend));
+        return Code::established(backend);
     }
     if let Some(backend) = knowledge.embryonic() {
-        return Decision::Deliver(Found::Embryonic(backend));
+        return Code::embryonic(backend);
     }
     match (now, home) {
-        (Place::Here(id), _) => Decision::Deliver(Found::New(id)),
-        (Place::Nowhere, _) => Decision::Reject,
-        (Place::Node(node), _) if !marked => Decision::HandOver { node, marked: true },
+        (Place::Here(id), _) => Code::new(id),
+        (Place::Nowhere, _) => Code::REJECT,
+        (Place::Node(node), _) if !marked => Code::hand_over(node, true),
         // Two nodes that do not see the same set yet: better a pod that one of
         // them would have picked than a third hand-over.
         (Place::Node(_), _) => match next {
-            Place::Here(id) => Decision::Deliver(Found::New(id)),
-            Place::Node(_) | Place::Nowhere => Decision::Stranded,
+            Place::Here(id) => Code::new(id),
+            Place::Node(_) | Place::Nowhere => Code::STRANDED,
         },
     }
 }
 
 #[inline(always)]
-fn tcp(
-    marked: bool,
-    now: Place,
-    home: Place,
-    next: Place,
-    knowledge: &mut impl Knowledge,
-) -> Decision {
+fn tcp(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl Knowledge) -> Code {
     if let Some(backend) = knowledge.established() {
-        return Decision::Deliver(Found::Established(backend));
+        return Code::established(backend);
     }
     if let Some(backend) = knowledge.embryonic() {
-        return Decision::Deliver(Found::Embryonic(backend));
+        return Code::embryonic(backend);
     }
     if marked {
         return match now {
-            Place::Here(id) if knowledge.all_told() => Decision::Deliver(Found::Pick(id)),
+            Place::Here(id) if knowledge.all_told() => Code::pick(id),
             // Nobody takes new flows, and the one who may have had this does
             // not know it: a stranger's.
-            Place::Nowhere if knowledge.all_told() => Decision::Reject,
-            Place::Here(_) | Place::Node(_) | Place::Nowhere => Decision::Stranded,
+            Place::Nowhere if knowledge.all_told() => Code::REJECT,
+            Place::Here(_) | Place::Node(_) | Place::Nowhere => Code::STRANDED,
         };
     }
     if let Some(node) = knowledge.moved() {
-        return Decision::HandOver { node, marked: true };
+        return Code::hand_over(node, true);
     }
     if let Place::Node(node) = home {
-        return Decision::HandOver { node, marked: true };
+        return Code::hand_over(node, true);
     }
     if let Place::Node(node) = next
         && !knowledge.told(node)
     {
-        return Decision::HandOver { node, marked: true };
+        return Code::hand_over(node, true);
     }
     if !knowledge.all_told() {
-        return Decision::Unsettled;
+        return Code::UNSETTLED;
     }
     match now {
-        Place::Here(id) => Decision::Deliver(Found::Pick(id)),
-        Place::Node(_) | Place::Nowhere => Decision::Reject,
+        Place::Here(id) => Code::pick(id),
+        Place::Node(_) | Place::Nowhere => Code::REJECT,
     }
 }
 
 #[inline(always)]
-fn udp(marked: bool, now: Place, home: Place, knowledge: &mut impl Knowledge) -> Decision {
+fn udp(marked: bool, now: Place, home: Place, knowledge: &mut impl Knowledge) -> Code {
     if let Some(backend) = knowledge.established() {
-        return Decision::Deliver(Found::Established(backend));
+        return Code::established(backend);
     }
     if !marked && let Some(node) = knowledge.moved() {
-        return Decision::HandOver { node, marked: true };
+        return Code::hand_over(node, true);
     }
     if let Some(backend) = knowledge.embryonic() {
-        return Decision::Deliver(Found::Embryonic(backend));
+        return Code::embryonic(backend);
     }
     match (now, home) {
-        (Place::Here(id), _) => Decision::Deliver(Found::New(id)),
-        (Place::Node(node), _) if !marked => Decision::HandOver { node, marked: true },
-        (Place::Node(_), _) => Decision::Stranded,
-        (Place::Nowhere, Place::Node(node)) if !marked => Decision::HandOver { node, marked: true },
-        (Place::Nowhere, _) => Decision::Reject,
+        (Place::Here(id), _) => Code::new(id),
+        (Place::Node(node), _) if !marked => Code::hand_over(node, true),
+        (Place::Node(_), _) => Code::STRANDED,
+        (Place::Nowhere, Place::Node(node)) if !marked => Code::hand_over(node, true),
+        (Place::Nowhere, _) => Code::REJECT,
     }
 }
 

@@ -39,7 +39,9 @@ pub mod rate {
     pub const REJECT: u32 = 1;
     /// Too big, time exceeded.
     pub const ERROR: u32 = 2;
-    pub const KINDS: u32 = 3;
+    /// Flows entered at once since they need another source port.
+    pub const SOURCE_PORT: u32 = 3;
+    pub const KINDS: u32 = 4;
 }
 
 impl Rate {

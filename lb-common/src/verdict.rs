@@ -101,8 +101,8 @@ reasons! {
     unsettled, Drop, Ingress, "its owner may yet be told after a change of endpoints: TCP sends it again";
     stranded, Drop, Ingress, "handed on once already, and not known here either";
     no_next_hop, Drop, Ingress, "the way to the pod's node is not known";
+    not_answerable, Drop, Ingress, "nothing takes it, and it may not be answered: a reset, a later fragment, or from everybody";
     rate_limited, Drop, Ingress, "would have been answered, but answers of that kind are used up for now";
-    hairpin, Drop, Ingress, "from a pod through its node's uplink to a VIP: not supported yet";
     // egress
     reply_translated, Pass, Egress, "an answer of a pod here, translated to its VIP";
     reply_fragment_translated, Pass, Egress, "a later fragment of an answer, translated with its first";

@@ -1,0 +1,286 @@
+//! How a flow is entered: first as an embryo, then, on proof that both sides
+//! take part, as established.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::{
+    addr::Addr,
+    backend::{BackendRef, BackendValue},
+    config::Config,
+    flow::{
+        EMBRYO_WAYS, Embryo, FlowKey, FlowValue, ReverseKey, ReverseValue, TCP, reverse, state,
+    },
+    hash::source_hash,
+    traffic::rate,
+    verdict::Reason,
+};
+
+use crate::{
+    count, locate,
+    lookup::{client_hash, filter_cell},
+    maps::{self, TCP_FLOWS, TCP_REVERSE, UDP_FLOWS, UDP_REVERSE, find},
+    packet::jiffies,
+    parse,
+};
+
+/// How a flow is entered, in one number: the client's port as the pod sees it,
+/// the state it begins in, and whether it is delivered past the stack.
+#[derive(Clone, Copy)]
+pub struct How(pub u32);
+
+impl How {
+    const DIRECT: u32 = 1 << 31;
+
+    #[inline(always)]
+    pub fn new(pod_client_port: u16, state: u16, direct: bool) -> Self {
+        let direct = if direct { Self::DIRECT } else { 0 };
+        Self(u32::from(pod_client_port) | u32::from(state & 0x7fff) << 16 | direct)
+    }
+
+    #[inline(always)]
+    fn pod_client_port(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline(always)]
+    fn state(self) -> u16 {
+        (self.0 >> 16) as u16 & 0x7fff
+    }
+
+    #[inline(always)]
+    fn direct(self) -> bool {
+        self.0 & Self::DIRECT != 0
+    }
+}
+
+/// Everything that the two entries of an established flow say.
+pub struct NewFlow<'a> {
+    pub key: &'a FlowKey,
+    pub backend_ref: BackendRef,
+    pub backend: &'a BackendValue,
+    pub frontend: u32,
+    pub how: How,
+}
+
+/// The flow that a packet to a VIP belongs to.
+#[inline(always)]
+fn flow_of(ctx: *mut xdp_md, config: &Config) -> Option<FlowKey> {
+    let packet = locate::again(ctx, config).ok()?;
+    let l4 = parse::l4(&packet.frame, &packet.ip).ok()?;
+    Some(FlowKey {
+        client: packet.ip.src,
+        vip: packet.ip.dst,
+        client_port: l4.src_port,
+        vip_port: l4.dst_port,
+        protocol: packet.ip.protocol.into(),
+    })
+}
+
+/// Enters the flow of the packet in hand, which is not translated yet.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_enter(ctx: *mut xdp_md, frontend: u32, backend: u32, how: u32) -> u32 {
+    let backend_ref = BackendRef::from_bits(backend);
+    let Some(config) = maps::config() else {
+        return 0;
+    };
+    let Some(key) = flow_of(ctx, config) else {
+        return 0;
+    };
+    let Some(backend) = maps::backend_of(backend_ref) else {
+        return 0;
+    };
+    let flow = NewFlow {
+        key: &key,
+        backend_ref,
+        backend,
+        frontend,
+        how: How(how),
+    };
+    enter(config, &flow);
+    0
+}
+
+/// Where the pod already knows the client's address and port by another VIP,
+/// enters the flow in hand with a source port that it does not know, and says
+/// which. 0: nothing is in the way, or nothing can be done.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_other_port(ctx: *mut xdp_md, frontend: u32, backend: u32, direct: u32) -> u32 {
+    let backend_ref = BackendRef::from_bits(backend);
+    let Some(config) = maps::config() else {
+        return 0;
+    };
+    let Some(key) = flow_of(ctx, config) else {
+        return 0;
+    };
+    let Some(backend) = maps::backend_of(backend_ref) else {
+        return 0;
+    };
+    let taken = reverse_key(&key, backend.addr, backend.port, key.client_port);
+    if !taken_by_other(&taken, &key) {
+        return 0;
+    }
+    let Some(port) = other_port(taken, config, frontend) else {
+        count::event(Reason::no_source_port);
+        return 0;
+    };
+    count::event(Reason::source_port_changed);
+    let flow = NewFlow {
+        key: &key,
+        backend_ref,
+        backend,
+        frontend,
+        how: How::new(port, state::UNPROVEN, direct != 0),
+    };
+    enter(config, &flow);
+    u32::from(port)
+}
+
+/// A source port that the pod does not know from this client.
+#[inline(always)]
+fn other_port(mut key: ReverseKey, config: &Config, frontend: u32) -> Option<u16> {
+    const TRIES: u32 = 4;
+    const DYNAMIC: u16 = 0xc000;
+    let limit = config.rates[rate::SOURCE_PORT as usize];
+    if !count::within_rate(rate::SOURCE_PORT, limit, jiffies()) {
+        return None;
+    }
+    let taken = key.client_port;
+    let hash = source_hash(u64::from(frontend), key.client, taken, key.protocol as u8);
+    for attempt in 0..TRIES {
+        key.client_port = DYNAMIC | (hash >> (attempt * 13)) as u16;
+        if key.client_port != taken && find!(TCP_REVERSE, &key).is_none() {
+            return Some(key.client_port);
+        }
+    }
+    None
+}
+
+/// The flow as the pod sees it.
+#[inline(always)]
+pub fn reverse_key(flow: &FlowKey, pod: Addr, pod_port: u16, client_port: u16) -> ReverseKey {
+    ReverseKey {
+        client: flow.client,
+        pod,
+        client_port,
+        pod_port,
+        protocol: flow.protocol,
+    }
+}
+
+/// Enters a flow in both directions. Full tables are counted and harmless: the
+/// flow goes on by the pick.
+#[inline(always)]
+pub fn enter(config: &Config, flow: &NewFlow<'_>) {
+    let seen = jiffies();
+    let reverse_key = reverse_key(
+        flow.key,
+        flow.backend.addr,
+        flow.backend.port,
+        flow.how.pod_client_port(),
+    );
+    let mut flags = if flow.how.state() != 0 {
+        reverse::CLOSING
+    } else {
+        0
+    };
+    if flow.how.direct() {
+        flags |= reverse::DIRECT;
+    }
+    let reverse_value = ReverseValue {
+        vip: flow.key.vip,
+        vip_port: flow.key.vip_port,
+        client_port: flow.key.client_port,
+        frontend: flow.frontend,
+        seen,
+        flags,
+    };
+    let value = FlowValue {
+        backend: flow.backend_ref,
+        frontend: flow.frontend,
+        seen,
+        client_fin: 0,
+        pod_fin: 0,
+        pod_client_port: flow.how.pod_client_port(),
+        state: flow.how.state(),
+    };
+    let entered = if flow.key.protocol == u32::from(TCP) {
+        TCP_REVERSE.insert(&reverse_key, &reverse_value, 0).is_ok()
+            && (TCP_FLOWS.insert(flow.key, &value, 0).is_ok() || {
+                // Half a flow would be worse than none.
+                let _ = TCP_REVERSE.remove(&reverse_key);
+                false
+            })
+    } else {
+        UDP_REVERSE.insert(&reverse_key, &reverse_value, 0).is_ok()
+            && UDP_FLOWS.insert(flow.key, &value, 0).is_ok()
+    };
+    if !entered {
+        count::event(Reason::flows_full);
+        return;
+    }
+    if flow.key.protocol == u32::from(TCP) {
+        let client_hash = client_hash(config, flow.key);
+        mark_client(config, client_hash, 0);
+        mark_client(config, client_hash, 1);
+    }
+    count::event(Reason::flow_established);
+}
+
+/// Notes that a client has an established flow here, in one half of the
+/// filter. The agent clears and refills the half that is not in use.
+#[inline(always)]
+fn mark_client(config: &Config, client_hash: u64, half: u32) {
+    if let Some(cell) = filter_cell(config, client_hash, half) {
+        *cell = 1;
+    }
+}
+
+/// The other end of a would-be flow, if the pod already knows one of the same
+/// addresses and ports that came by another VIP.
+#[inline(always)]
+fn taken_by_other(key: &ReverseKey, flow: &FlowKey) -> bool {
+    let Some(other) = find!(TCP_REVERSE, key) else {
+        return false;
+    };
+    if other.vip == flow.vip
+        && other.vip_port == flow.vip_port
+        && other.client_port == flow.client_port
+    {
+        return false;
+    }
+    let other_flow = FlowKey {
+        vip: other.vip,
+        client_port: other.client_port,
+        vip_port: other.vip_port,
+        ..*flow
+    };
+    find!(TCP_FLOWS, &other_flow).is_some_and(|other| !other.is_closed())
+}
+
+/// The way of the set to write a new embryo to: the flow's own, a free one, or
+/// the oldest.
+#[inline(always)]
+pub fn place<'a>(
+    set: &'a mut [Embryo; EMBRYO_WAYS],
+    tag: u32,
+    frontend: u32,
+    jiffies: u32,
+) -> &'a mut Embryo {
+    let mut best = 0;
+    let mut best_age = 0;
+    for (index, embryo) in set.iter().enumerate() {
+        let age = if embryo.tag == tag && embryo.frontend == frontend {
+            u32::MAX
+        } else if embryo.tag == 0 {
+            u32::MAX - 1
+        } else {
+            jiffies.wrapping_sub(embryo.seen) & (u32::MAX >> 1)
+        };
+        if age >= best_age {
+            best_age = age;
+            best = index;
+        }
+    }
+    &mut set[best & (EMBRYO_WAYS - 1)]
+}

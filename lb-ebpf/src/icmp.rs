@@ -1,0 +1,218 @@
+//! ICMP errors to a VIP that quote an answer of one of its pods: translated
+//! inside and out and delivered to that pod, on whichever node it lives.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::{
+    addr::Addr,
+    checksum::ChecksumUpdate,
+    config::Config,
+    flow::{FlowKey, TCP},
+    frontend::FrontendKey,
+    hash::source_hash,
+    rules::{Decision, Found, decide},
+    table::slot_index,
+    verdict::Reason,
+};
+
+use crate::{
+    answer,
+    header::{Icmp, Ipv4, Ipv6, Tcp, Udp},
+    locate::{self, Packet},
+    lookup::Lookup,
+    maps,
+    packet::jiffies,
+    parse::{self, Family, Ip, has_ports},
+    select::{segment, to_node},
+    step::{Stage, Step, flatten},
+    translate::{self, address_update},
+    tunnel::pop,
+};
+
+/// ICMP types, both families.
+#[inline(always)]
+fn is_echo_request(family: Family, kind: u8) -> bool {
+    if family.is_v4() {
+        kind == 8
+    } else {
+        kind == 128
+    }
+}
+
+/// Errors that quote a packet: RFC 792 (unreachable, time exceeded, parameter
+/// problem), RFC 4443 §2.1 (below 128; too big is one of them).
+#[inline(always)]
+fn is_error(family: Family, kind: u8) -> bool {
+    if family.is_v4() {
+        matches!(kind, 3 | 11 | 12)
+    } else {
+        matches!(kind, 1..=4)
+    }
+}
+
+/// The ports at the beginning of a quoted transport header.
+#[repr(C)]
+pub struct Ports {
+    pub src: u16,
+    pub dst: u16,
+}
+
+/// ICMP to a VIP: echo, neighbour discovery, errors.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_icmp(ctx: *mut xdp_md) -> u32 {
+    flatten(icmp(ctx)).0
+}
+
+#[inline(always)]
+fn icmp(ctx: *mut xdp_md) -> Result<Step, Step> {
+    let config = maps::config().ok_or(Reason::not_for_us)?;
+    let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
+    let packet = locate::again(ctx, config)?;
+    let ip = &packet.ip;
+    let header = packet
+        .frame
+        .header::<Icmp>(ip.l4)
+        .ok_or(Reason::malformed_for_vip)?;
+    if header.kind == answer::NEIGHBOUR_SOLICITATION && !ip.family.is_v4() {
+        // Unicast, to make sure that we are still there (RFC 4861 §7.3.3).
+        return Err(Step::go_on(Stage::Neighbour));
+    }
+    if is_echo_request(ip.family, header.kind) && !ip.fragment.is_part() && !packet.came.tunnelled()
+    {
+        return Ok(answer::echo(&packet.frame, ip, mac, config)?);
+    }
+    if is_error(ip.family, header.kind) {
+        return error(&packet, config);
+    }
+    Err(Reason::icmp_unrelated.into())
+}
+
+/// An ICMP error to a VIP.
+#[inline(always)]
+fn error(packet: &Packet, config: &Config) -> Result<Step, Step> {
+    let frame = &packet.frame;
+    let quoted_at = packet.ip.l4 + size_of::<Icmp>();
+    let quoted =
+        parse::ip(frame, packet.ip.family, quoted_at).map_err(|_| Reason::icmp_unrelated)?;
+    if !has_ports(quoted.protocol) || quoted.fragment.is_later() || quoted.src != packet.ip.dst {
+        return Err(Reason::icmp_unrelated.into());
+    }
+    let ports = frame
+        .header::<Ports>(quoted.l4)
+        .ok_or(Reason::icmp_unrelated)?;
+    // The quoted packet is an answer: from the VIP to the client.
+    let (vip_port, client_port) = (u16::from_be(ports.src), u16::from_be(ports.dst));
+    let key = FrontendKey::new(quoted.src, vip_port, quoted.protocol);
+    let frontend = maps::frontend(&key).ok_or(Reason::icmp_unrelated)?;
+    let hash = source_hash(frontend.seed, quoted.dst, client_port, quoted.protocol);
+    let slot =
+        maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
+    let flow = FlowKey {
+        client: quoted.dst,
+        vip: quoted.src,
+        client_port,
+        vip_port,
+        protocol: quoted.protocol.into(),
+    };
+    let segment = segment(quoted.protocol, 0);
+    let mut lookup = Lookup {
+        config,
+        frontend,
+        flow: &flow,
+        frame: packet.frame,
+        segment,
+        ack: None,
+        tunnelled: packet.came.tunnelled(),
+        jiffies: jiffies(),
+        established: None,
+        embryo: None,
+        backend: None,
+    };
+    match decide(segment, packet.came.marked(), slot, &mut lookup) {
+        Decision::HandOver { node, marked } => {
+            let sent = to_node(packet, node, marked, frontend.id)?;
+            Ok(Step::done(Reason::icmp_error_handed_over, sent.action()))
+        }
+        Decision::Deliver(Found::Established(_) | Found::Embryonic(_)) => {
+            let backend = lookup.backend.ok_or(Reason::icmp_unrelated)?;
+            let pod_client_port = match (&lookup.established, &lookup.embryo) {
+                (Some(flow), _) => flow.pod_client_port,
+                (None, _) => client_port,
+            };
+            to_pod(packet, &quoted, backend.addr, backend.port, pod_client_port)
+                .ok_or(Reason::malformed_for_vip)?;
+            let action = translate::pass(packet.ctx, 0);
+            Ok(Step::done(Reason::icmp_error_delivered, action))
+        }
+        // Nobody here has begun such a flow.
+        Decision::Deliver(Found::New(_) | Found::Pick(_))
+        | Decision::Reject
+        | Decision::Unsettled
+        | Decision::Stranded => Err(Reason::icmp_unrelated.into()),
+    }
+}
+
+/// Translates the error and what it quotes, and takes away what other nodes
+/// put around it.
+#[inline(always)]
+fn to_pod(
+    packet: &Packet,
+    quoted: &Ip,
+    pod: Addr,
+    pod_port: u16,
+    pod_client_port: u16,
+) -> Option<()> {
+    let frame = &packet.frame;
+    let ip = &packet.ip;
+    // Every change inside also changes the sum of the whole message.
+    let mut update = ChecksumUpdate::NONE;
+    if !ip.family.is_v4() {
+        // The pseudo-header has the outer destination.
+        update = update.replace_addr(ip.dst, pod);
+    }
+    if quoted.family.is_v4() {
+        let header = frame.header::<Ipv4>(quoted.l3)?;
+        let before = header.checksum;
+        let word = pod.words()[3];
+        header.checksum = ChecksumUpdate::NONE
+            .replace_u32(header.src, word)
+            .apply(before);
+        update = update
+            .replace_u32(header.src, word)
+            .replace_u16(before, header.checksum);
+        header.src = word;
+    } else {
+        let header = frame.header::<Ipv6>(quoted.l3)?;
+        update = update.replace_addr(quoted.src, pod);
+        header.src = pod.words();
+    }
+    let ports = frame.header::<Ports>(quoted.l4)?;
+    let (old_src, old_dst) = (ports.src, ports.dst);
+    ports.src = pod_port.to_be();
+    ports.dst = pod_client_port.to_be();
+    update = update
+        .replace_u16(old_src, ports.src)
+        .replace_u16(old_dst, ports.dst);
+    // The quoted transport checksum, as far as it is quoted.
+    let inner = address_update(quoted.family, quoted.src, pod)
+        .replace_u16(old_src, ports.src)
+        .replace_u16(old_dst, ports.dst);
+    if quoted.protocol == TCP {
+        if let Some(tcp) = frame.header::<Tcp>(quoted.l4) {
+            let before = tcp.checksum;
+            tcp.checksum = inner.apply(before);
+            update = update.replace_u16(before, tcp.checksum);
+        }
+    } else if let Some(udp) = frame.header::<Udp>(quoted.l4) {
+        let before = udp.checksum;
+        udp.checksum = inner.apply_udp(before);
+        update = update.replace_u16(before, udp.checksum);
+    }
+    let icmp = frame.header::<Icmp>(ip.l4)?;
+    icmp.checksum = update.apply(icmp.checksum);
+    translate::destination(frame, ip, pod)?;
+    if packet.came.around() {
+        pop(packet)?;
+    }
+    Some(())
+}

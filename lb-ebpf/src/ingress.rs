@@ -1,0 +1,96 @@
+//! The way of a packet that comes in by an uplink.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::{flow::ICMPV6, verdict::Reason};
+
+use crate::{
+    answer::{self, lb_neighbour},
+    count,
+    header::{Ipv6, ethertype},
+    icmp::lb_icmp,
+    locate, maps,
+    packet::Frame,
+    parse::{self, L2, has_ports, is_icmp},
+    reject::{Answer, lb_answer},
+    select::{lb_later_fragment, select},
+    step::{Stage, Step, flatten},
+    tunnel::lb_hand_over,
+};
+
+/// Decides, counts once, and says what the kernel is to do.
+#[inline(always)]
+pub fn run(ctx: *mut xdp_md) -> u32 {
+    let mut step = flatten(ingress(ctx));
+    if !step.is(Stage::Done) {
+        step = rarer(ctx, step);
+    }
+    count::reason(step.reason());
+    step.action()
+}
+
+/// The stages with functions of their own. ICMP may turn out to be neighbour
+/// discovery, and any may end in an answer; nothing goes round.
+#[inline(always)]
+fn rarer(ctx: *mut xdp_md, mut step: Step) -> Step {
+    if step.is(Stage::LaterFragment) {
+        step = Step(lb_later_fragment(ctx));
+    } else if step.is(Stage::Icmp) {
+        step = Step(lb_icmp(ctx));
+    }
+    if step.is(Stage::Neighbour) {
+        step = Step(lb_neighbour(ctx));
+    }
+    if step.is(Stage::HandOver) {
+        step = Step(lb_hand_over(ctx, step.0));
+    }
+    if step.is(Stage::Answer) {
+        step = Step(lb_answer(ctx, step.0));
+    }
+    step
+}
+
+#[inline(always)]
+fn ingress(ctx: *mut xdp_md) -> Result<Step, Step> {
+    let config = maps::config().ok_or(Reason::not_for_us)?;
+    let frame = Frame::of_xdp(ctx, config);
+    let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
+    if l2.ethertype == ethertype::ARP {
+        let mac = locate::uplink_mac(ctx, config).ok_or(Reason::arp_not_for_us)?;
+        return answer::arp(&frame, l2, mac);
+    }
+    if may_be_neighbour(&frame, l2) {
+        return Err(Step::go_on(Stage::Neighbour));
+    }
+    let packet = &locate::packet(ctx, frame, l2, config)?;
+    let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
+    if !locate::is_for(&frame, mac) {
+        return Err(Reason::other_mac.into());
+    }
+    let ip = &packet.ip;
+    if ip.fragment.is_later() {
+        return Err(Step::go_on(Stage::LaterFragment));
+    }
+    if has_ports(ip.protocol) {
+        return select(packet, config);
+    }
+    // The filter may be wrong: look before anything is touched.
+    if maps::vip(&ip.dst).is_none() {
+        return Err(Reason::not_for_us.into());
+    }
+    if is_icmp(ip) {
+        return Err(Step::go_on(Stage::Icmp));
+    }
+    Err(Step::answer(Answer::NoProtocol))
+}
+
+/// ICMPv6 to a multicast group: a neighbour solicitation for a VIP goes to the
+/// group of its last 24 bits (RFC 4861 §7.2.2), an announcement to all nodes.
+#[inline(always)]
+fn may_be_neighbour(frame: &Frame, l2: L2) -> bool {
+    if l2.ethertype != ethertype::IPV6 {
+        return false;
+    }
+    frame
+        .header::<Ipv6>(l2.len)
+        .is_some_and(|ip| ip.next_header == ICMPV6 && ip.dst[0].to_ne_bytes()[0] == 0xff)
+}

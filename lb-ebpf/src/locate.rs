@@ -1,0 +1,138 @@
+//! Where the packet for a VIP is in the frame: directly behind the link
+//! header, or inside an outer header of ours.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::{config::Config, filter::vip_bit, verdict::Reason};
+
+use crate::{
+    header::Ethernet,
+    maps::{self, VIP_FILTER, filtered},
+    packet::{Frame, ifindex, whole_len},
+    parse::{self, Family, Ip, L2},
+    tunnel::{self, Came, mac_words},
+};
+
+/// A packet whose destination passed the VIP filter, parsed.
+#[derive(Clone, Copy)]
+pub struct Packet {
+    pub ctx: *mut xdp_md,
+    pub frame: Frame,
+    pub l2: L2,
+    pub ip: Ip,
+    pub came: Came,
+}
+
+impl Packet {
+    /// For [`tunnel::lb_uncover`]: the length of the link header, what lies
+    /// between it and the packet, and the packet's family, in one number.
+    #[inline(always)]
+    pub fn cover(&self) -> u32 {
+        let between = (self.ip.l3 - self.l2.len) & parse::OFFSET_MAX;
+        let v4 = if self.ip.family.is_v4() { 1 << 31 } else { 0 };
+        self.l2.len as u32 | (between as u32) << 8 | v4
+    }
+
+    /// Where the headers are once what lay around the packet is gone.
+    #[inline(always)]
+    pub fn uncovered(&self) -> Ip {
+        let mut ip = self.ip;
+        ip.l3 = self.l2.len;
+        ip.l4 = self
+            .frame
+            .blur(self.l2.len + (self.ip.l4 - self.ip.l3), parse::OFFSET_MAX);
+        ip
+    }
+}
+
+/// Finds the packet for a VIP. `Err`: there is none, and why.
+#[inline(always)]
+pub fn packet(ctx: *mut xdp_md, frame: Frame, l2: L2, config: &Config) -> Result<Packet, Reason> {
+    let (family, marked) = Family::of(&frame, l2).ok_or(Reason::not_ip)?;
+    let (_, dst) = parse::addresses(&frame, family, l2.len).ok_or(Reason::malformed)?;
+    let mut tunnelled = false;
+    let mut marked = marked;
+    let mut l3 = l2.len;
+    let mut inner_family = family;
+    if !filtered!(VIP_FILTER, vip_bit(dst)) {
+        if marked || (dst != config.node_v4 && dst != config.node_v6) {
+            return Err(Reason::not_for_us);
+        }
+        let inner = lb_outer(ctx);
+        if inner == 0 {
+            return Err(Reason::not_for_us);
+        }
+        tunnelled = true;
+        marked = inner & OUTER_MARKED != 0;
+        l3 = inner as usize & parse::OFFSET_MAX;
+        inner_family = Family::by_version(&frame, l3).ok_or(Reason::not_for_us)?;
+    }
+    let l3 = frame.blur(l3, parse::OFFSET_MAX);
+    let ip = parse::ip(&frame, inner_family, l3)?;
+    if ip.len as usize + l3 > frame.len() && ip.len as usize + l3 > whole_len(&frame) {
+        return Err(Reason::malformed_for_vip);
+    }
+    Ok(Packet {
+        ctx,
+        frame,
+        l2,
+        ip,
+        came: Came::new(&frame, tunnelled, marked),
+    })
+}
+
+/// A bit in what [`lb_outer`] says, beside the place of the inner packet.
+const OUTER_MARKED: u32 = 1 << 16;
+
+/// If the frame is an outer header of ours, from a node that we know, around a
+/// packet that may be for a VIP: where that packet is, and whether it is
+/// marked. Else 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_outer(ctx: *mut xdp_md) -> u32 {
+    match maps::config() {
+        Some(config) => outer(Frame::of_xdp(ctx, config), config).unwrap_or(0),
+        None => 0,
+    }
+}
+
+#[inline(always)]
+fn outer(frame: Frame, config: &Config) -> Option<u32> {
+    let l2 = parse::l2(&frame)?;
+    let (family, _) = Family::of(&frame, l2)?;
+    let outer = parse::ip(&frame, family, l2.len).ok()?;
+    let (inner, marked) = tunnel::seen(&frame, config, &outer)?;
+    let inner_family = Family::by_version(&frame, inner)?;
+    let (_, dst) = parse::addresses(&frame, inner_family, inner)?;
+    if !filtered!(VIP_FILTER, vip_bit(dst)) {
+        return None;
+    }
+    Some(inner as u32 | if marked { OUTER_MARKED } else { 0 })
+}
+
+/// The same from the beginning, for programs that are called in the middle.
+#[inline(always)]
+pub fn again(ctx: *mut xdp_md, config: &Config) -> Result<Packet, Reason> {
+    let frame = Frame::of_xdp(ctx, config);
+    let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
+    packet(ctx, frame, l2, config)
+}
+
+/// The MAC of the uplink that the packet came by, if it is one of ours.
+#[inline(always)]
+pub fn uplink_mac(ctx: *mut xdp_md, config: &Config) -> Option<[u16; 3]> {
+    let ifindex = ifindex(ctx);
+    for uplink in &config.uplinks {
+        if uplink.ifindex == ifindex {
+            return Some(mac_words(uplink.mac));
+        }
+    }
+    None
+}
+
+/// Whether the frame is for this machine, rather than merely seen by it.
+#[inline(always)]
+pub fn is_for(frame: &Frame, mac: [u16; 3]) -> bool {
+    frame
+        .header::<Ethernet>(0)
+        .is_some_and(|ethernet| ethernet.dst == mac)
+}

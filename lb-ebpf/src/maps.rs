@@ -1,0 +1,175 @@
+//! Every map, in the order of `lb_common::maps::MAPS`. Sizes are defaults; the
+//! loader may set others.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
+    macros::btf_map,
+};
+use lb_common::{
+    addr::Addr,
+    backend::{BackendRef, BackendValue},
+    config::Config,
+    filter::AddrFilter,
+    flow::{
+        EmbryoSet, FlowKey, FlowValue, MovedValue, ReverseKey, ReverseValue, ToldKey, ToldValue,
+    },
+    fragment::{FragmentKey, FragmentValue},
+    frontend::{FrontendKey, FrontendValue},
+    limits::{BACKENDS_MAX, NODES_MAX, default_size},
+    node::{NodeMacs, NodeName, NodeNetValue, NodeValue},
+    table::{CHUNK_SLOTS, Chunk, Slot},
+    traffic::{EndpointKey, EndpointValue, FrontendName, Rate, Traffic, rate},
+    verdict,
+    vip::VipValue,
+};
+
+const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+
+#[btf_map]
+pub static CONFIG: Array<Config, 1> = Array::new();
+#[btf_map]
+pub static VIP_FILTER: Array<AddrFilter, 1> = Array::new();
+#[btf_map]
+pub static VIPS: HashMap<Addr, VipValue, { default_size::VIPS as usize }> = HashMap::new();
+#[btf_map]
+pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTENDS as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static TABLES: Array<Chunk, { default_size::TABLE_CHUNKS as usize }> = Array::new();
+#[btf_map]
+pub static BACKENDS: Array<BackendValue, { BACKENDS_MAX as usize }> = Array::new();
+#[btf_map]
+pub static POD_FILTER: Array<AddrFilter, 1> = Array::new();
+#[btf_map]
+pub static NODES: Array<NodeValue, { NODES_MAX as usize }> = Array::new();
+#[btf_map]
+pub static NODE_MACS: Array<NodeMacs, 1> = Array::new();
+#[btf_map]
+pub static NODE_NETS: LpmTrie<Addr, NodeNetValue, { 16 * NODES_MAX as usize }> = LpmTrie::new();
+#[btf_map]
+pub static EMBRYONIC: Array<EmbryoSet, { default_size::EMBRYO_SETS as usize }> = Array::new();
+#[btf_map]
+pub static TCP_FLOWS: HashMap<FlowKey, FlowValue, { default_size::TCP_FLOWS as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static TCP_REVERSE: HashMap<ReverseKey, ReverseValue, { default_size::TCP_FLOWS as usize }> =
+    HashMap::new();
+#[btf_map]
+pub static UDP_FLOWS: LruHashMap<FlowKey, FlowValue, { default_size::UDP_FLOWS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static UDP_REVERSE: LruHashMap<ReverseKey, ReverseValue, { default_size::UDP_FLOWS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static CLIENT_FILTER: Array<u64, { 2 * default_size::CLIENT_FILTER_WORDS as usize }> =
+    Array::new();
+#[btf_map]
+pub static MOVED: HashMap<FlowKey, MovedValue, { default_size::MOVED as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub static TOLD: HashMap<ToldKey, ToldValue, { default_size::TOLD as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub static FRAGMENTS: LruHashMap<FragmentKey, FragmentValue, { default_size::FRAGMENTS as usize }> =
+    LruHashMap::new();
+#[btf_map]
+pub static COUNTERS: PerCpuArray<u64, { verdict::COUNTERS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static TRAFFIC: PerCpuArray<Traffic, { default_size::FRONTENDS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static POD_TRAFFIC: PerCpuArray<Traffic, { BACKENDS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static RATES: PerCpuArray<Rate, { rate::KINDS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static ENDPOINTS: HashMap<
+    EndpointKey,
+    EndpointValue,
+    { default_size::ENDPOINTS as usize },
+    ON_DEMAND,
+> = HashMap::new();
+#[btf_map]
+pub static NAMES: HashMap<u32, FrontendName, { default_size::FRONTENDS as usize }, ON_DEMAND> =
+    HashMap::new();
+#[btf_map]
+pub static NODE_NAMES: HashMap<u32, NodeName, { NODES_MAX as usize }, ON_DEMAND> = HashMap::new();
+
+/// This node's configuration. There is always one; the agent writes it before
+/// it attaches anything.
+#[inline(always)]
+pub fn config() -> Option<&'static Config> {
+    CONFIG.get(0).map(extend)
+}
+
+/// Entries of arrays live as long as the program: give them that lifetime.
+#[inline(always)]
+fn extend<T>(entry: &T) -> &'static T {
+    // SAFETY: array maps never free or move their entries while a program
+    // that uses them is loaded.
+    unsafe { &*core::ptr::from_ref(entry) }
+}
+
+/// Looks a key up in a hash map, as a pointer. The kernel may reuse the entry
+/// while we look at it, so only plain data is ever read through it.
+macro_rules! find {
+    ($map:ident, $key:expr) => {
+        $map.get_ptr_mut($key).map(|entry| {
+            // SAFETY: the kernel gives a pointer to a live value, and keeps
+            // its memory (though maybe not its meaning) until we return.
+            unsafe { &mut *entry }
+        })
+    };
+}
+pub(crate) use find;
+
+#[inline(always)]
+pub fn vip(addr: &Addr) -> Option<VipValue> {
+    find!(VIPS, addr).map(|vip| *vip)
+}
+
+#[inline(always)]
+pub fn frontend(key: &FrontendKey) -> Option<&'static mut FrontendValue> {
+    find!(FRONTENDS, key)
+}
+
+/// The slot at `index` of the table that begins at `chunk`.
+#[inline(always)]
+pub fn slot(chunk: u32, index: u32) -> Option<Slot> {
+    let chunk = TABLES.get(chunk + (index >> 8))?;
+    Some(chunk.slots[index as usize & (CHUNK_SLOTS - 1)])
+}
+
+/// A backend by its id, if there is one.
+#[inline(always)]
+pub fn backend(id: u16) -> Option<&'static BackendValue> {
+    BACKENDS
+        .get(u32::from(id))
+        .map(extend)
+        .filter(|backend| backend.generation != 0)
+}
+
+/// The backend that a flow entry names, unless it has gone.
+#[inline(always)]
+pub fn backend_of(named: BackendRef) -> Option<&'static BackendValue> {
+    BACKENDS
+        .get(u32::from(named.id))
+        .map(extend)
+        .filter(|backend| backend.generation == named.generation && named.generation != 0)
+}
+
+#[inline(always)]
+pub fn node(id: u16) -> Option<&'static NodeValue> {
+    NODES.get(u32::from(id)).map(extend)
+}
+
+/// Whether a bit of a filter is set.
+macro_rules! filtered {
+    ($map:ident, $bit:expr) => {{
+        let (word, mask) = $bit;
+        match $map.get(0) {
+            Some(filter) => filter.words[word & (lb_common::filter::FILTER_WORDS - 1)] & mask != 0,
+            None => false,
+        }
+    }};
+}
+pub(crate) use filtered;

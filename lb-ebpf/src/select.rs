@@ -1,0 +1,372 @@
+//! From a packet for a frontend to what becomes of it: the slot, the rules,
+//! and then here, there, or an answer.
+
+use aya_ebpf::bindings::xdp_md;
+use lb_common::{
+    backend::{BackendRef, BackendValue},
+    config::Config,
+    flow::{Embryo, FlowKey, FlowValue, TCP, at_or_after, embryo, state, tcp_flags},
+    fragment::what,
+    frontend::{FrontendKey, FrontendValue, flags},
+    hash::source_hash,
+    node::{NodeValue, kind},
+    rules::{Decision, Found, Segment, decide},
+    table::slot_index,
+    verdict::Reason,
+};
+
+use crate::{
+    count,
+    establish::{self, How, lb_enter, lb_other_port, reverse_key},
+    fragment,
+    locate::{self, Packet},
+    lookup::{Lookup, client_hash, embryo_set, may_be_established, tag},
+    maps::{self, TCP_REVERSE, find},
+    packet::jiffies,
+    parse::{self, Ip, L4},
+    reject::Answer,
+    step::{Step, flatten},
+    translate,
+    tunnel::{hand_over, lb_uncover, overhead, pop, send},
+};
+
+/// A TCP or UDP packet whose destination may be a VIP.
+#[inline(always)]
+pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
+    let l4 = &parse::l4(&packet.frame, &packet.ip)?;
+    let ip = &packet.ip;
+    let key = FrontendKey::new(ip.dst, l4.dst_port, ip.protocol);
+    let Some(frontend) = maps::frontend(&key) else {
+        if maps::vip(&ip.dst).is_none() {
+            return Err(Reason::not_for_us.into());
+        }
+        return Err(Step::answer(Answer::NoFrontend));
+    };
+    count::frontend(frontend.id, ip.len);
+    let hash = source_hash(frontend.seed, ip.src, l4.src_port, ip.protocol);
+    let slot =
+        maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
+    let segment = segment(ip.protocol, l4.flags);
+    let flow = FlowKey {
+        client: ip.src,
+        vip: ip.dst,
+        client_port: l4.src_port,
+        vip_port: l4.dst_port,
+        protocol: ip.protocol.into(),
+    };
+    let mut lookup = Lookup {
+        config,
+        frontend,
+        flow: &flow,
+        frame: packet.frame,
+        segment,
+        ack: Some(l4.ack),
+        tunnelled: packet.came.tunnelled(),
+        jiffies: jiffies(),
+        established: None,
+        embryo: None,
+        backend: None,
+    };
+    match decide(segment, packet.came.marked(), slot, &mut lookup) {
+        Decision::HandOver { node, marked } => to_node(packet, node, marked, frontend.id),
+        Decision::Deliver(found) => deliver(packet, l4, found, &mut lookup),
+        Decision::Reject => Err(Step::answer(Answer::NoBackend)),
+        Decision::Unsettled => Err(Reason::unsettled.into()),
+        Decision::Stranded => Err(Reason::stranded.into()),
+    }
+}
+
+#[inline(always)]
+pub fn segment(protocol: u8, flags: u8) -> Segment {
+    if protocol != TCP {
+        Segment::Udp
+    } else if flags & (tcp_flags::SYN | tcp_flags::ACK) == tcp_flags::SYN {
+        Segment::Syn
+    } else {
+        Segment::Tcp
+    }
+}
+
+/// Hands a packet over, if it fits and has a hop to live.
+#[inline(always)]
+pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Result<Step, Step> {
+    let ip = &packet.ip;
+    let next_hop = maps::node(node).ok_or(Reason::no_next_hop)?;
+    if ip.ttl <= 1 {
+        return Err(Step::answer(Answer::TimeExceeded));
+    }
+    fits(ip, next_hop)?;
+    if ip.fragment.is_first() {
+        let what = if marked {
+            what::HANDED_ON_MARKED
+        } else {
+            what::HANDED_OVER
+        };
+        fragment::lb_remember(packet.ctx, frontend, node.into(), what.into());
+    }
+    if marked || packet.came.around() || next_hop.kind != kind::SAME_LINK {
+        return Ok(Step::hand_over(node, marked));
+    }
+    translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+    let action = send(&packet.frame, next_hop).ok_or(Reason::malformed_for_vip)?;
+    Ok(Step::done(Reason::handed_over, action))
+}
+
+#[inline(always)]
+fn fits(ip: &Ip, node: &NodeValue) -> Result<(), Step> {
+    if node.kind == kind::ROUTED {
+        let room = node.mtu.saturating_sub(overhead(node));
+        if ip.len > room {
+            return Err(Step::answer(Answer::TooBig(room)));
+        }
+    }
+    Ok(())
+}
+
+/// To the pod on this node: note the flow, translate, and on.
+#[inline(always)]
+fn deliver(packet: &Packet, l4: &L4, found: Found, lookup: &mut Lookup<'_>) -> Result<Step, Step> {
+    let direct = lookup.frontend.flags & flags::DIRECT != 0;
+    let (reason, backend, client_port) = match found {
+        Found::Established(_) => {
+            let backend = lookup.backend.ok_or(Reason::stranded)?;
+            let flow = lookup.established.take().ok_or(Reason::stranded)?;
+            follow(flow, l4, lookup, backend);
+            (Reason::delivered_established, backend, flow.pod_client_port)
+        }
+        Found::Embryonic(named) => {
+            let backend = lookup.backend.ok_or(Reason::stranded)?;
+            let embryo = lookup.embryo.take().ok_or(Reason::stranded)?;
+            grow(packet.ctx, embryo, l4, lookup, named, direct);
+            (Reason::delivered_embryonic, backend, l4.src_port)
+        }
+        Found::New(id) => {
+            let backend = maps::backend(id).ok_or(Reason::stranded)?;
+            let client_port = begin(packet.ctx, l4, lookup, id, backend, direct);
+            (Reason::delivered_new, backend, client_port)
+        }
+        Found::Pick(id) => {
+            let backend = maps::backend(id).ok_or(Reason::stranded)?;
+            if l4.flags & tcp_flags::RST == 0 {
+                conceive(l4, lookup, id, backend, embryo::ADOPTED, direct);
+            }
+            (Reason::delivered_pick, backend, l4.src_port)
+        }
+    };
+    let id = backend_id(found);
+    count::backend(id, packet.ip.len);
+    let direct_ifindex = if direct { backend.ifindex } else { 0 };
+    let action = to_pod(
+        packet,
+        lookup.frontend,
+        id,
+        backend,
+        client_port,
+        direct_ifindex,
+    )?;
+    Ok(Step::done(reason, action))
+}
+
+#[inline(always)]
+fn backend_id(found: Found) -> u16 {
+    match found {
+        Found::Established(named) | Found::Embryonic(named) => named.id,
+        Found::New(id) | Found::Pick(id) => id,
+    }
+}
+
+/// Translates, removes what other nodes put around, and passes on.
+#[inline(always)]
+fn to_pod(
+    packet: &Packet,
+    frontend: &FrontendValue,
+    id: u16,
+    backend: &BackendValue,
+    client_port: u16,
+    direct_ifindex: u32,
+) -> Result<u32, Step> {
+    let ip = &packet.ip;
+    // The stack takes a hop off by itself.
+    if direct_ifindex != 0 {
+        if ip.ttl <= 1 {
+            return Err(Step::answer(Answer::TimeExceeded));
+        }
+        translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+    }
+    if ip.fragment.is_first() {
+        fragment::lb_remember(packet.ctx, frontend.id, id.into(), what::DELIVERED.into());
+    }
+    if packet.came.around() {
+        // The frame begins elsewhere then, and so does all that follows.
+        if lb_uncover(packet.ctx, packet.cover()) == 0 {
+            return Err(Reason::malformed_for_vip.into());
+        }
+        let frame = packet.frame.anew();
+        translate::to_pod(&frame, &packet.uncovered(), backend, client_port)?;
+    } else {
+        translate::to_pod(&packet.frame, ip, backend, client_port)?;
+    }
+    Ok(translate::pass(packet.ctx, direct_ifindex))
+}
+
+/// A packet of an established flow: when it was seen, and what ends it.
+#[inline(always)]
+fn follow(flow: &mut FlowValue, l4: &L4, lookup: &Lookup<'_>, backend: &BackendValue) {
+    if flow.seen != lookup.jiffies {
+        flow.seen = lookup.jiffies;
+    }
+    if lookup.flow.protocol != u32::from(TCP) {
+        return;
+    }
+    if flow.state & state::POD_FIN != 0
+        && l4.flags & tcp_flags::ACK != 0
+        && at_or_after(l4.ack, flow.pod_fin)
+    {
+        flow.state |= state::POD_FIN_ACKED;
+    }
+    if l4.flags & (tcp_flags::FIN | tcp_flags::RST) == 0 {
+        return;
+    }
+    if l4.flags & tcp_flags::RST != 0 {
+        flow.state |= state::CLIENT_RESET;
+    } else {
+        flow.state |= state::CLIENT_FIN;
+        flow.client_fin = l4.seq.wrapping_add(l4.seq_len);
+    }
+    let key = reverse_key(
+        lookup.flow,
+        backend.addr,
+        backend.port,
+        flow.pod_client_port,
+    );
+    if let Some(reverse) = find!(TCP_REVERSE, &key) {
+        reverse.flags |= lb_common::flow::reverse::CLOSING;
+    }
+}
+
+/// A packet of a flow in its handshake. Here the client proves itself: its ACK
+/// fits the pod's SYN-ACK (the lookup has seen to that), or, for UDP, it
+/// speaks again after the pod has answered.
+#[inline(always)]
+fn grow(
+    ctx: *mut xdp_md,
+    embryo: &mut Embryo,
+    l4: &L4,
+    lookup: &Lookup<'_>,
+    named: BackendRef,
+    direct: bool,
+) {
+    embryo.seen = lookup.jiffies;
+    if lookup.segment == Segment::Syn {
+        embryo.client_isn = l4.seq;
+        return;
+    }
+    if lookup.segment == Segment::Udp && embryo.flags & embryo::ANSWERED == 0 {
+        return;
+    }
+    let how = How::new(l4.src_port, 0, direct);
+    lb_enter(ctx, lookup.frontend.id, named.into_bits(), how.0);
+    embryo.tag = 0;
+}
+
+/// Writes an embryo.
+#[inline(always)]
+fn conceive(
+    l4: &L4,
+    lookup: &Lookup<'_>,
+    id: u16,
+    backend: &BackendValue,
+    begun: u16,
+    direct: bool,
+) {
+    let hash = client_hash(lookup.config, lookup.flow);
+    let Some(set) = embryo_set(lookup.config, hash) else {
+        return;
+    };
+    let tag = tag(hash);
+    let mut flags = begun;
+    if lookup.flow.protocol != u32::from(TCP) {
+        flags |= embryo::UDP;
+    }
+    if direct {
+        flags |= embryo::DIRECT;
+    }
+    *establish::place(set, tag, lookup.frontend.id, lookup.jiffies) = Embryo {
+        tag,
+        frontend: lookup.frontend.id,
+        backend_id: id,
+        backend_generation: backend.generation,
+        seen: lookup.jiffies,
+        client_isn: l4.seq,
+        first_isn: 0,
+        last_isn: 0,
+        pod_client_port: l4.src_port,
+        flags,
+    };
+}
+
+/// Begins a flow: an embryo, and the client's port as the pod is to see it.
+///
+/// One client port, two VIPs, one pod: to the pod the second flow would be the
+/// first. It gets another source port then and is entered at once (an embryo
+/// is found by the client's own port, which answers no longer carry); that
+/// costs table space before any proof, so it has a budget.
+#[inline(always)]
+fn begin(
+    ctx: *mut xdp_md,
+    l4: &L4,
+    lookup: &Lookup<'_>,
+    id: u16,
+    backend: &BackendValue,
+    direct: bool,
+) -> u16 {
+    let hash = client_hash(lookup.config, lookup.flow);
+    if lookup.flow.protocol == u32::from(TCP) && may_be_established(lookup.config, hash) {
+        let named = BackendRef {
+            id,
+            generation: backend.generation,
+        };
+        let port = lb_other_port(ctx, lookup.frontend.id, named.into_bits(), direct.into());
+        if port != 0 {
+            return port as u16;
+        }
+    }
+    conceive(l4, lookup, id, backend, 0, direct);
+    l4.src_port
+}
+
+/// A later fragment: to where its first went.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_later_fragment(ctx: *mut xdp_md) -> u32 {
+    flatten(later_fragment(ctx)).0
+}
+
+#[inline(always)]
+fn later_fragment(ctx: *mut xdp_md) -> Result<Step, Step> {
+    let config = maps::config().ok_or(Reason::not_for_us)?;
+    let packet = &locate::again(ctx, config)?;
+    let ip = &packet.ip;
+    let part = ip.fragment;
+    if maps::vip(&ip.dst).is_none() {
+        return Err(Reason::not_for_us.into());
+    }
+    let known = fragment::continues(ip, &part, config, Reason::fragment_overlap)?;
+    count::frontend(known.frontend, ip.len);
+    if known.what == what::DELIVERED {
+        translate::destination(&packet.frame, ip, known.translated)
+            .ok_or(Reason::malformed_for_vip)?;
+        if packet.came.around() {
+            pop(packet).ok_or(Reason::malformed_for_vip)?;
+        }
+        let action = translate::pass(packet.ctx, 0);
+        return Ok(Step::done(Reason::delivered_fragment, action));
+    }
+    let node = maps::node(known.target.0).ok_or(Reason::no_next_hop)?;
+    if ip.ttl <= 1 || packet.came.marked() {
+        return Err(Reason::stranded.into());
+    }
+    fits(ip, node)?;
+    let (_, action) = hand_over(packet, node, known.what == what::HANDED_ON_MARKED)?;
+    Ok(Step::done(Reason::handed_over_fragment, action))
+}
