@@ -1,3 +1,13 @@
 //! The shell around lb-core: sources, sockets, netlink and the kernel's maps.
+//!
+//! Start reading at [`agent`], where everything is put together.
 
+pub mod agent;
+pub mod cli;
+pub mod clock;
+pub mod dataplane;
+pub mod net;
+pub mod reconcile;
+pub mod report;
+pub mod shutdown;
 pub mod source;

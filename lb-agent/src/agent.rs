@@ -1,0 +1,241 @@
+//! The agent, put together once, top to bottom.
+//!
+//! ```text
+//! manifests ─> source::file ──facts──> reconcile ──steps──> pinned maps <── programs
+//!                                       │  ▲  ▲                  ▲             ▲
+//!                   net::announce <─────┘  │  └──filter── sweep ─┘             │
+//!                   net::watch ───links────┘                      attach ──────┘
+//! ```
+//!
+//! Every task ends with the agent; whichever ends first takes the others down,
+//! and what is pinned stays.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya_log::EbpfLogger;
+use lb_core::dataplane::Settle;
+use lb_core::model::NodeName;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use crate::dataplane::apply::Kernel;
+use crate::dataplane::attach::{Attachments, Hook};
+use crate::dataplane::load::{LoadError, Object, load};
+use crate::dataplane::maps::OpenError;
+use crate::dataplane::pins::Pins;
+use crate::dataplane::sizes::MapSizes;
+use crate::dataplane::sweep::{Sweeper, Timeouts};
+use crate::dataplane::{jiffies, kernel};
+use crate::net::announce::{self, Owned};
+use crate::net::{NetFacts, Question, watch as net_watch};
+use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
+use crate::report::Report;
+use crate::shutdown;
+use crate::source::file;
+
+/// For people who watch: safe Rust has no way to be woken by the programs.
+const READ_LOG_EVERY: Duration = Duration::from_millis(50);
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+/// The filter is made anew after this many sweeps, if flows were removed.
+const FILTER_EVERY: u32 = 12;
+
+/// What the agent is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node: String,
+    pub manifests: PathBuf,
+    pub bpffs: PathBuf,
+    pub run_folder: PathBuf,
+    pub uplinks: Vec<String>,
+    pub secret: Vec<u8>,
+    pub sizes: MapSizes,
+    pub timeouts: Timeouts,
+    pub settle: Settle,
+    pub vip_lease: Duration,
+    pub tunnel_port: u16,
+    pub rates: [u32; 4],
+    pub debug_packets: bool,
+}
+
+/// Why the agent ended. What was pinned and attached still is.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error(
+        "another agent, process {pid}, uses {bpffs}: end it first, or name another folder with \
+         --bpffs"
+    )]
+    Running { pid: u32, bpffs: PathBuf },
+    #[error(transparent)]
+    Unfit(#[from] kernel::Unfit),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Reconcile(#[from] ReconcileError),
+    #[error(transparent)]
+    Net(#[from] net_watch::NetError),
+    #[error("cannot announce VIPs")]
+    Announce(#[source] io::Error),
+    #[error("cannot read CONFIG")]
+    Config(#[source] aya::maps::MapError),
+    #[error("cannot read what the programs log")]
+    Log(#[source] aya_log::Error),
+    #[error("cannot wait for signals")]
+    Wait(#[source] io::Error),
+    #[error("a task panicked")]
+    Panicked(#[source] JoinError),
+}
+
+/// Runs until SIGTERM, SIGINT or an error.
+pub async fn run(options: Options) -> Result<(), AgentError> {
+    if let Some(other) = Report::read(&options.run_folder) {
+        return Err(AgentError::Running {
+            pid: other.pid,
+            bpffs: options.bpffs,
+        });
+    }
+    kernel::check(&options.bpffs)?;
+    let pins = Pins::new(&options.bpffs);
+    let object = if options.debug_packets {
+        Object::Logging
+    } else {
+        Object::Plain
+    };
+    let mut ebpf = load(object, &pins, &options.sizes)?;
+    let mut tasks: JoinSet<Result<(), AgentError>> = JoinSet::new();
+    if options.debug_packets {
+        let mut logger = EbpfLogger::init(&mut ebpf).map_err(AgentError::Log)?;
+        tasks.spawn(async move {
+            let mut ticks = tokio::time::interval(READ_LOG_EVERY);
+            loop {
+                ticks.tick().await;
+                logger.flush();
+            }
+        });
+    }
+    let mut attachments = Attachments::new(ebpf, pins.clone());
+    for hook in Hook::ALL {
+        if !attachments.has_program(hook) {
+            tracing::warn!(
+                program = hook.program(),
+                "the data plane has no such program yet"
+            );
+        }
+    }
+    if let Err(error) = attachments.pin_clock() {
+        tracing::warn!(%error, "the clock cannot be pinned");
+    }
+    let kernel = Kernel::open(&pins, options.vip_lease)?;
+    let hz = match kernel
+        .maps
+        .config
+        .get(&0, 0)
+        .map_err(AgentError::Config)?
+        .hz
+    {
+        0 => jiffies::measure(&pins).await,
+        found_before => found_before,
+    };
+
+    // Nothing is known before the folder was read; that is no empty folder.
+    let unread = file::State {
+        mistakes: vec![file::FileMistake {
+            path: options.manifests.clone(),
+            line: None,
+            reason: "not read yet".to_owned(),
+        }],
+        ..file::State::default()
+    };
+    let (facts_out, facts) = watch::channel(unread);
+    let (question, question_in) = watch::channel(Question::default());
+    let (net_out, net) = watch::channel(NetFacts::default());
+    let (owned, owned_in) = watch::channel(Owned::default());
+    // One at a time: the sweep waits for the answer.
+    let (filter_out, filter) = mpsc::channel(1);
+
+    let settings = Settings {
+        node: NodeName::new(&options.node),
+        secret: options.secret,
+        manifests: options.manifests.clone(),
+        run_folder: options.run_folder.clone(),
+        sizes: options.sizes,
+        settle: options.settle,
+        vip_lease: options.vip_lease,
+        tunnel_port: options.tunnel_port,
+        rates: options.rates,
+        hz,
+    };
+    let tells = Tells { question, owned };
+    let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
+    let sweeper = Sweeper::open(&pins, options.timeouts)?;
+
+    tasks.spawn(async move {
+        file::run(options.manifests, facts_out).await;
+        Ok(())
+    });
+    tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
+    tasks.spawn(async move { announce::run(owned_in).await.map_err(AgentError::Announce) });
+    tasks.spawn(sweep(sweeper, filter_out));
+    let hears = Hears { facts, net, filter };
+    tasks.spawn(async move { Ok(reconciler.run(hears).await?) });
+
+    let ended = tokio::select! {
+        signal = shutdown::requested() => {
+            let signal = signal.map_err(AgentError::Wait)?;
+            tracing::info!("{signal}: going, and forwarding goes on");
+            Ok(())
+        }
+        Some(ended) = tasks.join_next() => ended.map_err(AgentError::Panicked).and_then(|r| r),
+    };
+    Report::remove(&options.run_folder);
+    ended
+}
+
+/// Sweeps now and then, beside everything else.
+async fn sweep(mut sweeper: Sweeper, filter: mpsc::Sender<FilterReady>) -> Result<(), AgentError> {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut removed, mut sweeps) = (0, 0_u32);
+    loop {
+        ticks.tick().await;
+        sweeps += 1;
+        let rebuild = sweeps >= FILTER_EVERY && removed > 0;
+        let work = tokio::task::spawn_blocking(move || {
+            let swept = sweeper.sweep();
+            let half = rebuild.then(|| sweeper.rebuild_filter());
+            (sweeper, swept, half)
+        });
+        let (back, swept, half) = work.await.map_err(AgentError::Panicked)?;
+        sweeper = back;
+        match swept {
+            Ok(swept) => {
+                removed += swept.tcp_removed;
+                tracing::trace!(?swept, "swept");
+            }
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "flows are not swept");
+            }
+        }
+        match half {
+            Some(Ok(half)) => {
+                let (in_use, used) = oneshot::channel();
+                if filter.send(FilterReady { half, in_use }).await.is_err() {
+                    return Ok(());
+                }
+                // Not used is no harm: the next one is made of the same flows.
+                if used.await.is_ok() {
+                    (removed, sweeps) = (0, 0);
+                }
+            }
+            Some(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(error, "the client filter is not renewed");
+            }
+            None => {}
+        }
+    }
+}

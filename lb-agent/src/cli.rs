@@ -1,0 +1,140 @@
+//! The command line. One file a command.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "commands answer on standard output, and errors go to standard error"
+)]
+
+mod backends;
+mod check;
+mod counters;
+mod flows;
+mod maps;
+mod output;
+mod purge;
+mod run;
+mod services;
+mod status;
+mod view;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::dataplane::kernel;
+use crate::dataplane::pins::Pins;
+use crate::report;
+
+/// Corten: a load balancer for Kubernetes on bare metal.
+///
+/// One agent runs on each node (`lb-agent run`). It reads what the cluster
+/// says and writes tables into the kernel, where packets for service addresses
+/// (VIPs) are forwarded to pods. All other commands look at these tables, and
+/// work also while no agent runs: forwarding goes on without it.
+#[derive(Debug, Parser)]
+#[command(name = "lb-agent", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent of this node
+    Run(Box<run::Run>),
+    /// Say whether this node forwards, and what is wrong
+    Status(status::Status),
+    /// List services: their addresses, ports, backends and traffic
+    Services(services::Services),
+    /// List the backends of all services, with their share of new flows
+    Backends(backends::Backends),
+    /// List flows that pods of this node have with clients
+    Flows(flows::Flows),
+    /// Show what became of packets, by reason
+    Counters(counters::Counters),
+    /// Show the kernel's tables: how full they are, how much memory they take
+    Maps(maps::Maps),
+    /// Look for mistakes in manifests, without touching anything
+    Check(check::Check),
+    /// Stop forwarding: detach the programs and remove all tables and flows
+    Purge(purge::Purge),
+}
+
+/// Which agent's tables.
+#[derive(Clone, Debug, Args)]
+struct Place {
+    /// The folder, on a bpffs, where the agent keeps its tables
+    #[arg(
+        long,
+        env = "CORTEN_BPFFS",
+        value_name = "FOLDER",
+        default_value = lb_common::maps::PIN_ROOT
+    )]
+    bpffs: PathBuf,
+    /// Where the agent says how it is [default: a folder below /run/lb-agent
+    /// that is named after --bpffs]
+    #[arg(long, value_name = "FOLDER")]
+    run_dir: Option<PathBuf>,
+}
+
+impl Place {
+    /// Of a folder that can hold tables.
+    fn pins(&self) -> anyhow::Result<Pins> {
+        kernel::check_bpffs(&self.bpffs)?;
+        Ok(Pins::new(&self.bpffs))
+    }
+
+    fn run_folder(&self) -> PathBuf {
+        let default = || report::default_folder(&self.bpffs);
+        self.run_dir.clone().unwrap_or_else(default)
+    }
+}
+
+/// Parses the arguments and does what they ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(run) => run.run(),
+        Command::Status(status) => status.run(),
+        Command::Services(services) => services.run(),
+        Command::Backends(backends) => backends.run(),
+        Command::Flows(flows) => flows.run(),
+        Command::Counters(counters) => counters.run(),
+        Command::Maps(maps) => maps.run(),
+        Command::Check(check) => check.run(),
+        Command::Purge(purge) => purge.run(),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {}", chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An error with its causes; some repeat theirs.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string();
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,49 @@
+//! `lb-agent purge`.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+use clap::Args;
+use serde::Serialize;
+
+use super::Place;
+use super::output::{self, Output};
+use crate::report::Report;
+
+/// This node stops answering for VIPs and forwarding at once, and established
+/// flows of its pods are forgotten. Needed before the sizes of maps can be
+/// changed, and to leave a machine clean.
+///
+/// JSON: {removed}, the number of maps, links and programs.
+#[derive(Debug, Args)]
+pub(super) struct Purge {
+    #[command(flatten)]
+    place: Place,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    removed: usize,
+}
+
+impl Purge {
+    pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
+        if let Some(agent) = Report::read(&self.place.run_folder()) {
+            bail!(
+                "the agent runs, as process {}, and would miss what is purged: end it first",
+                agent.pid
+            );
+        }
+        let removed = self.place.pins()?.purge()?;
+        if self.output.is_json() {
+            output::json(&Answer { removed })?;
+        } else if removed == 0 {
+            println!("nothing is there in {}", self.place.bpffs.display());
+        } else {
+            println!("removed {removed} maps, links and programs; this node forwards nothing");
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

@@ -1,0 +1,134 @@
+//! `lb-agent run`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Args;
+use lb_core::dataplane::Settle;
+use tracing_subscriber::EnvFilter;
+
+use super::Place;
+use crate::agent::{self, Options};
+use crate::dataplane::sizes::MapSizes;
+use crate::dataplane::sweep::Timeouts;
+
+/// Needs root, Linux 6.6 or newer, and a bpffs (usually at /sys/fs/bpf).
+///
+/// What it attaches and fills outlives it: ended, killed or upgraded, it
+/// leaves the programs in the kernel forwarding, and the next one goes on from
+/// there. `lb-agent purge` takes everything away.
+///
+/// Example: lb-agent run --manifests ./manifests --node node1
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The folder of Kubernetes manifests: Services, EndpointSlices and Nodes
+    /// as *.yaml or *.json files; changes are seen at once
+    #[arg(long, value_name = "FOLDER")]
+    manifests: PathBuf,
+    /// The name of this node, as its Node object has it
+    #[arg(long, value_name = "NAME", env = "CORTEN_NODE")]
+    node: String,
+    #[command(flatten)]
+    place: Place,
+    /// A device that VIPs are reached by; may be given several times [default:
+    /// the devices with this node's addresses or a default route]
+    #[arg(long = "uplink", value_name = "DEVICE")]
+    uplinks: Vec<String>,
+    /// A file with a secret that all agents share, so that clients cannot tell
+    /// which source port leads to which pod
+    #[arg(long, value_name = "FILE", env = "CORTEN_CLUSTER_SECRET_FILE")]
+    cluster_secret_file: Option<PathBuf>,
+    /// The UDP port between nodes that do not share a link; the same on all nodes
+    #[arg(long, value_name = "PORT", default_value_t = lb_common::tunnel::DEFAULT_PORT)]
+    tunnel_port: u16,
+    /// How long a VIP is answered for (ARP, NDP) after the agent's last sign of
+    /// life, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..))]
+    vip_lease: u32,
+    /// How long after a change of endpoints a moved TCP flow is still looked
+    /// for at the pod that had it, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    tcp_hold: u32,
+    /// The same for UDP
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    udp_hold: u32,
+    /// Log every packet for a VIP; slow, for looking at a few packets
+    #[arg(long)]
+    debug_packets: bool,
+    #[command(flatten)]
+    timeouts: Timeouts,
+    #[command(flatten)]
+    rates: Rates,
+    #[command(flatten)]
+    sizes: MapSizes,
+}
+
+/// Budgets for packets that the node makes itself.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(next_help_heading = "Answers per CPU and period (256 jiffies: 0.26 s to 2.6 s)")]
+struct Rates {
+    /// Answers to pings of VIPs
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    echo_rate: u32,
+    /// Resets and "port unreachable" where nothing takes a packet
+    #[arg(long, value_name = "N", default_value_t = 5000)]
+    reject_rate: u32,
+    /// "Too big" and "time exceeded"
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    error_rate: u32,
+    /// Flows that need another source port
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    source_port_rate: u32,
+}
+
+impl Run {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| "info".into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .init();
+        let options = self.options()?;
+        let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+        let result = runtime.block_on(agent::run(options));
+        // A sweep that is under way is not waited for.
+        runtime.shutdown_background();
+        result?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn options(self) -> anyhow::Result<Options> {
+        let secret = match &self.cluster_secret_file {
+            Some(path) => std::fs::read(path)
+                .with_context(|| format!("cannot read the secret in {}", path.display()))?
+                .trim_ascii()
+                .to_vec(),
+            None => Vec::new(),
+        };
+        Ok(Options {
+            run_folder: self.place.run_folder(),
+            node: self.node,
+            manifests: self.manifests,
+            bpffs: self.place.bpffs,
+            uplinks: self.uplinks,
+            secret,
+            sizes: self.sizes,
+            timeouts: self.timeouts,
+            settle: Settle {
+                tcp_s: self.tcp_hold,
+                udp_s: self.udp_hold,
+            },
+            vip_lease: Duration::from_secs(self.vip_lease.into()),
+            tunnel_port: self.tunnel_port,
+            rates: [
+                self.rates.echo_rate,
+                self.rates.reject_rate,
+                self.rates.error_rate,
+                self.rates.source_port_rate,
+            ],
+            debug_packets: self.debug_packets,
+        })
+    }
+}

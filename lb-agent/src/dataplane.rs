@@ -1,0 +1,15 @@
+//! The kernel half as this process sees it: programs, maps, links.
+//!
+//! Knows images, steps and values, not services. `aya` appears nowhere else.
+
+pub mod apply;
+pub mod attach;
+mod batch;
+pub mod jiffies;
+pub mod kernel;
+pub mod load;
+pub mod maps;
+pub mod pins;
+pub mod readback;
+pub mod sizes;
+pub mod sweep;

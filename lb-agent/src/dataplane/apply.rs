@@ -1,0 +1,346 @@
+//! Taking steps: the only place that writes what images speak of.
+//!
+//! A step that fails ends the run. What holds then is what the maps hold, so
+//! it is read back; the next run starts from there. There is no rollback.
+
+use std::time::Duration;
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{MapError, PerCpuArray, PerCpuValues};
+use lb_common::addr::Addr;
+use lb_common::backend::BackendValue;
+use lb_common::maps::NodeNet;
+use lb_common::node::{NodeName, NodeValue, kind};
+use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
+use lb_common::traffic::Traffic;
+use lb_common::vip::VipValue;
+use lb_core::dataplane::{Image, Step};
+
+use super::maps::{Maps, OpenError};
+use super::pins::Pins;
+use super::readback::{self, OWN_NODE, ReadError};
+use crate::clock;
+
+/// A write that failed. The steps before it are done, and it may be half done.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write the map {map}")]
+pub struct ApplyError {
+    pub map: &'static str,
+    #[source]
+    pub source: MapError,
+}
+
+/// Something that holds what images speak of.
+pub trait Target {
+    fn take(&mut self, step: &Step) -> Result<(), ApplyError>;
+    fn read(&self) -> Result<Image, ReadError>;
+}
+
+/// Takes the steps in their order, up to the first that fails.
+pub fn run(target: &mut impl Target, steps: &[Step]) -> Result<(), ApplyError> {
+    steps.iter().try_for_each(|step| target.take(step))
+}
+
+/// The kernel's maps.
+#[derive(Debug)]
+pub struct Kernel {
+    pub maps: Maps,
+    pins: Pins,
+    /// For how long a VIP is answered for without a word from us.
+    lease: Duration,
+}
+
+impl Kernel {
+    pub fn open(pins: &Pins, lease: Duration) -> Result<Self, OpenError> {
+        Ok(Self {
+            maps: Maps::open(pins)?,
+            pins: pins.clone(),
+            lease,
+        })
+    }
+
+    /// Says that this node owns a VIP, for as long as the lease, or that
+    /// another one does.
+    pub fn put_vip(&mut self, vip: Addr, ours: bool) -> Result<(), ApplyError> {
+        let value = if ours {
+            let until = clock::boottime() + self.lease;
+            VipValue {
+                owned_until_ns: u64::try_from(until.as_nanos()).unwrap_or(u64::MAX),
+            }
+        } else {
+            VipValue::OTHERS
+        };
+        written("VIPS", self.maps.vips.insert(vip, value, 0))
+    }
+
+    /// This node's own name, for people who look at the maps.
+    pub fn put_own_name(&mut self, name: NodeName) -> Result<(), ApplyError> {
+        let written_before = self.maps.node_names.get(&OWN_NODE, 0);
+        if written_before.is_ok_and(|there| there == name) {
+            return Ok(());
+        }
+        written("NODE_NAMES", self.maps.node_names.insert(OWN_NODE, name, 0))
+    }
+
+    fn put_table(&mut self, first: u32, slots: &[Slot]) -> Result<(), ApplyError> {
+        for (place, slots) in (first..).zip(slots.chunks(CHUNK_SLOTS)) {
+            let mut chunk = Chunk {
+                slots: [Slot::default(); CHUNK_SLOTS],
+            };
+            for (to, from) in chunk.slots.iter_mut().zip(slots) {
+                *to = *from;
+            }
+            written("TABLES", self.maps.tables.set(place, chunk, 0))?;
+        }
+        Ok(())
+    }
+}
+
+impl Target for Kernel {
+    fn take(&mut self, step: &Step) -> Result<(), ApplyError> {
+        let maps = &mut self.maps;
+        match step {
+            Step::PutNode(id, node) => {
+                let id = u32::from(*id);
+                written("NODES", maps.nodes.set(id, node.value, 0))?;
+                written("NODE_NAMES", maps.node_names.insert(id, node.name, 0))
+            }
+            Step::PutNodeNet(net, value) => {
+                written("NODE_NETS", maps.node_nets.insert(&net_key(net), value, 0))
+            }
+            Step::PutNodeMacs(macs) => {
+                written("NODE_MACS", maps.node_macs.set(0, macs.as_ref(), 0))
+            }
+            Step::PutBackend(id, value) => {
+                written("BACKENDS", maps.backends.set(u32::from(*id), value, 0))
+            }
+            Step::PutPodFilter(filter) => {
+                written("POD_FILTER", maps.pod_filter.set(0, filter.as_ref(), 0))
+            }
+            Step::PutVipFilter(filter) => {
+                written("VIP_FILTER", maps.vip_filter.set(0, filter.as_ref(), 0))
+            }
+            Step::PutTable(first, slots) => self.put_table(*first, slots),
+            Step::PutName(id, name) => written("NAMES", maps.names.insert(id, name.as_ref(), 0)),
+            Step::PutEndpoint(key, value) => {
+                written("ENDPOINTS", maps.endpoints.insert(key, value, 0))
+            }
+            Step::PutFrontend(key, value) => {
+                written("FRONTENDS", maps.frontends.insert(key, value, 0))
+            }
+            Step::PutVip(vip, ours) => self.put_vip(*vip, *ours),
+            Step::ResetTraffic(id) => reset("TRAFFIC", &mut maps.traffic, *id),
+            Step::ResetPodTraffic(id) => {
+                reset("POD_TRAFFIC", &mut maps.pod_traffic, u32::from(*id))
+            }
+            Step::RemoveVip(vip) => removed("VIPS", maps.vips.remove(vip)),
+            Step::RemoveFrontend(key) => removed("FRONTENDS", maps.frontends.remove(key)),
+            Step::RemoveEndpoint(key) => removed("ENDPOINTS", maps.endpoints.remove(key)),
+            Step::RemoveName(id) => removed("NAMES", maps.names.remove(id)),
+            Step::RemoveBackend(id) => {
+                written("BACKENDS", maps.backends.set(u32::from(*id), NO_BACKEND, 0))
+            }
+            Step::RemoveNodeNet(net) => removed("NODE_NETS", maps.node_nets.remove(&net_key(net))),
+            Step::RemoveNode(id) => {
+                let id = u32::from(*id);
+                written("NODES", maps.nodes.set(id, NO_NODE, 0))?;
+                removed("NODE_NAMES", maps.node_names.remove(&id))
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Image, ReadError> {
+        Ok(Image::read(&readback::read(&self.pins, &self.maps)?))
+    }
+}
+
+const NO_BACKEND: BackendValue = BackendValue {
+    addr: Addr::UNSPECIFIED,
+    port: 0,
+    generation: 0,
+    ifindex: 0,
+    flags: 0,
+};
+
+const NO_NODE: NodeValue = NodeValue {
+    dst_mac: [0; 6],
+    src_mac: [0; 6],
+    ifindex: 0,
+    kind: kind::UNKNOWN,
+    mtu: 0,
+    outer_dst: Addr::UNSPECIFIED,
+    outer_src: Addr::UNSPECIFIED,
+};
+
+fn net_key(net: &NodeNet) -> Key<Addr> {
+    Key::new(net.prefix_len, net.addr)
+}
+
+fn reset(
+    map: &'static str,
+    counters: &mut PerCpuArray<aya::maps::MapData, Traffic>,
+    id: u32,
+) -> Result<(), ApplyError> {
+    let there = counters.get(&id, 0);
+    let zeros = there.and_then(|there| {
+        let zeros = vec![Traffic::default(); there.len()];
+        PerCpuValues::try_from(zeros).map_err(MapError::IoError)
+    });
+    written(map, zeros.and_then(|zeros| counters.set(id, zeros, 0)))
+}
+
+pub(super) fn written(map: &'static str, result: Result<(), MapError>) -> Result<(), ApplyError> {
+    result.map_err(|source| ApplyError { map, source })
+}
+
+/// What is not there need not be removed.
+pub(super) fn removed(map: &'static str, result: Result<(), MapError>) -> Result<(), ApplyError> {
+    match result {
+        Err(MapError::KeyNotFound) => Ok(()),
+        Err(MapError::SyscallError(error))
+            if error.io_error.kind() == std::io::ErrorKind::NotFound =>
+        {
+            Ok(())
+        }
+        other => written(map, other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lb_core::dataplane::{Ledger, Maps, Settle, Sizes, diff, plan};
+    use lb_core::desired::{Memo, desired};
+    use lb_core::model::{
+        Conditions, Delivery, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service,
+        ServiceName, ServicePort, Slice, SlicePort,
+    };
+    use lb_core::time::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Maps in memory, the n-th write to which fails, half done where it can be.
+    struct Failing {
+        maps: Maps,
+        writes_left: Option<usize>,
+    }
+
+    impl Target for Failing {
+        fn take(&mut self, step: &Step) -> Result<(), ApplyError> {
+            if self.writes_left == Some(0) {
+                self.writes_left = None;
+                if let Step::PutTable(first, slots) = step {
+                    let half = slots.iter().copied().take(slots.len() / 2);
+                    let half: Arc<[Slot]> = half.collect();
+                    self.maps.apply(&Step::PutTable(*first, half));
+                }
+                return Err(ApplyError {
+                    map: "TABLES",
+                    source: MapError::KeyNotFound,
+                });
+            }
+            self.writes_left = self.writes_left.map(|left| left - 1);
+            self.maps.apply(step);
+            Ok(())
+        }
+
+        fn read(&self) -> Result<Image, ReadError> {
+            Ok(Image::read(&self.maps))
+        }
+    }
+
+    const SERVICES: [&str; 3] = ["web", "dns", "api"];
+
+    /// The pods of each service: what the inputs are made from.
+    type Pods = Vec<Vec<u8>>;
+
+    fn inputs(pods: &Pods) -> Inputs {
+        let mut facts = Facts::default();
+        for number in 1..=3_u8 {
+            let name = NodeName::new(&format!("node{number}"));
+            let node = Node {
+                name: name.clone(),
+                addresses: vec![[192, 0, 2, number].into()],
+                pod_cidrs: vec![],
+                excluded: false,
+                network_unavailable: false,
+            };
+            facts.nodes.insert(name, Arc::new(node));
+        }
+        for ((name, pods), vip) in SERVICES.iter().zip(pods).zip(80..) {
+            let name = ServiceName::new("default", name);
+            let service = Service {
+                name: name.clone(),
+                vips: vec![[203, 0, 113, vip].into()],
+                ports: vec![ServicePort {
+                    name: String::new(),
+                    port: 80,
+                    protocol: Protocol::Tcp,
+                }],
+                delivery: Delivery::Stack,
+                created_s: None,
+            };
+            let endpoint = |pod: &u8| Endpoint {
+                address: [10, 1, 0, *pod].into(),
+                node: Some(NodeName::new(&format!("node{}", pod % 3 + 1))),
+                conditions: Conditions::READY,
+            };
+            let slice = Slice {
+                service: name.clone(),
+                ports: vec![SlicePort {
+                    name: String::new(),
+                    protocol: Protocol::Tcp,
+                    port: 8080,
+                }],
+                endpoints: pods.iter().map(endpoint).collect(),
+            };
+            facts.services.insert(name.clone(), Arc::new(service));
+            facts.slices.insert(name, Arc::new(vec![slice]));
+        }
+        Inputs {
+            facts,
+            this_node: NodeName::new("node1"),
+            secret: Vec::new(),
+            links: Links::default(),
+        }
+    }
+
+    fn pods() -> impl Strategy<Value = Pods> {
+        let of_one = prop::collection::btree_set(1..20_u8, 0..6);
+        let of_one = of_one.prop_map(|pods| pods.into_iter().collect());
+        prop::collection::vec(of_one, 0..=SERVICES.len())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn after_any_failures_the_next_run_equals_the_target(
+            rounds in prop::collection::vec((pods(), 0..40_usize), 1..6),
+            last in pods(),
+        ) {
+            let mut target = Failing { maps: Maps::default(), writes_left: None };
+            let now = Timestamp::since_boot(Duration::from_secs(1000));
+            let mut ledger = Ledger::new(Sizes::default(), Settle::default(), now);
+            let mut memo = Memo::default();
+            let mut current = target.read().unwrap();
+            for (pods, writes) in &rounds {
+                target.writes_left = Some(*writes);
+                let desired = desired(&inputs(pods), &mut memo);
+                let (image, _) = plan(&desired, &current, &mut ledger, now);
+                current = match run(&mut target, &diff(&current, &image)) {
+                    Ok(()) => image,
+                    Err(_) => target.read().unwrap(),
+                };
+                prop_assert_eq!(&target.read().unwrap(), &current);
+            }
+            target.writes_left = None;
+            let desired = desired(&inputs(&last), &mut memo);
+            let (image, _) = plan(&desired, &current, &mut ledger, now);
+            run(&mut target, &diff(&current, &image)).unwrap();
+            prop_assert_eq!(target.read().unwrap(), image);
+        }
+    }
+}

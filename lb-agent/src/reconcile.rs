@@ -1,0 +1,625 @@
+//! The single owner of the inputs: what is known comes in, what should be is
+//! computed whole, and the difference goes to the kernel.
+//!
+//! ```text
+//! source::file ──facts──┐                          ┌──question──> net::watch
+//! net::watch ───links───┴─> Reconciler: desired ───┼──owned─────> net::announce
+//! sweep ──filter ready────>   plan, diff, apply    └──report────> status file
+//! ```
+//!
+//! The first change is worked on at once, what comes within 50 ms after it
+//! together. A write that fails leaves what the maps hold, which is read back,
+//! and is tried again soon. Nothing is written before the facts and the links
+//! have been read once: an agent that knows nothing yet changes nothing.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use aya::maps::MapError;
+use lb_common::addr::Addr;
+use lb_common::config::{Config, Uplink};
+use lb_common::limits::UPLINKS_MAX;
+use lb_common::node::{NodeName as NodeNameValue, kind};
+use lb_common::tunnel::{OVERHEAD_V4, OVERHEAD_V6};
+use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
+use lb_core::desired::{Desired, Memo, desired};
+use lb_core::model::{Delivery, Inputs, Links, NodeName};
+use lb_core::problem::{Problem, Severity};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::clock;
+use crate::dataplane::apply::{self, ApplyError, Kernel, Target as _};
+use crate::dataplane::attach::{AttachError, Attachments, Hook, Wanted};
+use crate::dataplane::readback::ReadError;
+use crate::dataplane::sizes::MapSizes;
+use crate::net::announce::Owned;
+use crate::net::{Device, NetFacts, Question};
+use crate::report::{ProblemRow, Report};
+use crate::source::file;
+
+/// Between two runs.
+const PACE: Duration = Duration::from_millis(50);
+/// After a failure; doubled until the longest.
+const RETRY: Duration = Duration::from_millis(100);
+const RETRY_LONGEST: Duration = Duration::from_secs(10);
+/// How long the first run waits for the links of the nodes in the facts.
+const LINKS_LIMIT: Duration = Duration::from_secs(3);
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node: NodeName,
+    pub secret: Vec<u8>,
+    pub manifests: PathBuf,
+    pub run_folder: PathBuf,
+    pub sizes: MapSizes,
+    pub settle: Settle,
+    pub vip_lease: Duration,
+    pub tunnel_port: u16,
+    /// By `lb_common::traffic::rate`.
+    pub rates: [u32; 4],
+    pub hz: u32,
+}
+
+/// The half of the client filter that was filled; answered when it is in use.
+#[derive(Debug)]
+pub struct FilterReady {
+    pub half: u32,
+    pub in_use: oneshot::Sender<()>,
+}
+
+/// Where the reconciler hears from.
+#[derive(Debug)]
+pub struct Hears {
+    pub facts: watch::Receiver<file::State>,
+    pub net: watch::Receiver<NetFacts>,
+    pub filter: mpsc::Receiver<FilterReady>,
+}
+
+/// Whom it tells.
+#[derive(Debug)]
+pub struct Tells {
+    pub question: watch::Sender<Question>,
+    pub owned: watch::Sender<Owned>,
+}
+
+/// Why the agent cannot go on. What was attached stays attached.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    #[error("cannot read the maps back")]
+    Read(#[from] ReadError),
+    #[error("cannot read CONFIG")]
+    Config(#[source] MapError),
+    #[error("{0} has ended")]
+    Ended(&'static str),
+}
+
+#[derive(Debug)]
+pub struct Reconciler {
+    settings: Settings,
+    kernel: Kernel,
+    attachments: Attachments,
+    tells: Tells,
+    memo: Memo,
+    ledger: Ledger,
+    current: Image,
+    inputs: Inputs,
+    /// Kept when no device fits any more: better the old ones than none.
+    uplinks: Vec<Device>,
+    net: NetFacts,
+    config: Config,
+    report: Report,
+    known_problems: BTreeSet<Problem>,
+    retry: Duration,
+}
+
+/// When to run next, and why.
+#[derive(Clone, Copy, Debug)]
+struct Schedule {
+    /// No sooner than this.
+    paced: Instant,
+    due: Option<Instant>,
+}
+
+impl Schedule {
+    fn at(&mut self, moment: Instant) {
+        self.due = Some(self.due.map_or(moment, |due| due.min(moment)));
+    }
+
+    fn soon(&mut self) {
+        self.at(self.paced);
+    }
+
+    fn next(&self) -> Option<Instant> {
+        self.due.map(|due| due.max(self.paced))
+    }
+}
+
+impl Reconciler {
+    /// Reads back what the maps hold.
+    pub fn new(
+        settings: Settings,
+        kernel: Kernel,
+        attachments: Attachments,
+        tells: Tells,
+    ) -> Result<Self, ReconcileError> {
+        let current = kernel.read()?;
+        let mut config = kernel
+            .maps
+            .config
+            .get(&0, 0)
+            .map_err(ReconcileError::Config)?;
+        if config.client_seed == 0 {
+            config.client_seed = random();
+        }
+        config.hz = settings.hz;
+        config.tunnel_port = settings.tunnel_port.into();
+        config.rates = settings.rates;
+        config.embryo_sets = settings.sizes.embryo_sets;
+        config.filter_words = settings.sizes.filter_words();
+        config.zero = 0;
+        let mut report = Report::of_this_process();
+        report.node = settings.node.to_string();
+        report.manifests.clone_from(&settings.manifests);
+        Ok(Self {
+            ledger: Ledger::new(settings.sizes.for_core(), settings.settle, clock::now()),
+            inputs: Inputs {
+                facts: lb_core::model::Facts::default(),
+                this_node: settings.node.clone(),
+                secret: settings.secret.clone(),
+                links: Links::default(),
+            },
+            settings,
+            kernel,
+            attachments,
+            tells,
+            memo: Memo::default(),
+            current,
+            uplinks: Vec::new(),
+            net: NetFacts::default(),
+            config,
+            report,
+            known_problems: BTreeSet::new(),
+            retry: RETRY,
+        })
+    }
+
+    /// Runs until one of those it hears from ends.
+    pub async fn run(mut self, mut hears: Hears) -> Result<(), ReconcileError> {
+        self.first_inputs(&mut hears).await?;
+        let mut schedule = Schedule {
+            paced: clock::instant(),
+            due: Some(clock::instant()),
+        };
+        let mut renewal = tokio::time::interval(self.settings.vip_lease / 3);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let next = schedule.next();
+            let due = async {
+                match next {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                _ = renewal.tick() => self.renew(),
+                () = due => {
+                    schedule.due = None;
+                    self.work(&mut schedule);
+                    schedule.paced = clock::instant() + PACE;
+                }
+                changed = hears.facts.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
+                    self.take_facts(&mut hears.facts);
+                    schedule.soon();
+                }
+                changed = hears.net.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("netlink"))?;
+                    self.take_net(&mut hears.net);
+                    schedule.soon();
+                }
+                ready = hears.filter.recv() => {
+                    let ready = ready.ok_or(ReconcileError::Ended("the sweep"))?;
+                    self.use_filter(ready);
+                }
+            }
+        }
+    }
+
+    /// Waits for facts, and for the answer to the question that they raise.
+    async fn first_inputs(&mut self, hears: &mut Hears) -> Result<(), ReconcileError> {
+        loop {
+            let changed = hears.facts.changed().await;
+            changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
+            if self.take_facts(&mut hears.facts) {
+                break;
+            }
+            self.report.not_ready = vec!["the manifests have not been read yet".to_owned()];
+            self.write_report();
+        }
+        self.ask();
+        let question = self.tells.question.borrow().clone();
+        let answered = async {
+            let mut net = hears.net.clone();
+            let mine = |facts: &NetFacts| facts.question.as_ref() == Some(&question);
+            net.wait_for(mine).await.map(drop)
+        };
+        match tokio::time::timeout(LINKS_LIMIT, answered).await {
+            Ok(Err(_ended)) => return Err(ReconcileError::Ended("netlink")),
+            Ok(Ok(())) => {}
+            Err(_late) => tracing::warn!("the links are not known yet; going on without"),
+        }
+        self.take_net(&mut hears.net);
+        Ok(())
+    }
+
+    /// False if there is nothing good to take yet.
+    fn take_facts(&mut self, facts: &mut watch::Receiver<file::State>) -> bool {
+        let state = facts.borrow_and_update().clone();
+        let mistakes: Vec<String> = state.mistakes.iter().map(ToString::to_string).collect();
+        for mistake in &mistakes {
+            if !self.report.mistakes.contains(mistake) {
+                tracing::error!("{mistake}; the last good state stays");
+            }
+        }
+        if mistakes.is_empty() {
+            for kind in &state.manifests.unknown_kinds {
+                tracing::debug!(kind, "objects of this kind are not looked at");
+            }
+            for ignored in &state.manifests.ignored {
+                tracing::debug!("{ignored}");
+            }
+            self.inputs.facts = state.manifests.facts.clone();
+        }
+        let good = mistakes.is_empty();
+        self.report.mistakes = mistakes;
+        good
+    }
+
+    fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {
+        self.net = net.borrow_and_update().clone();
+        self.inputs.links = self.net.links.clone();
+        if !self.net.uplinks.is_empty() {
+            self.uplinks.clone_from(&self.net.uplinks);
+            self.uplinks.truncate(UPLINKS_MAX);
+            if self.net.uplinks.len() > UPLINKS_MAX {
+                tracing::warn!(
+                    "more than {UPLINKS_MAX} uplinks: name those that matter with --uplink"
+                );
+            }
+        }
+    }
+
+    /// Tells netlink's task what there is to know about.
+    fn ask(&self) {
+        let this = &self.settings.node;
+        let nodes = &self.inputs.facts.nodes;
+        let others = nodes.values().filter(|node| node.name != *this);
+        let pods = self.direct_pods();
+        let question = Question {
+            own: nodes
+                .get(this)
+                .map(|node| node.addresses.clone())
+                .unwrap_or_default(),
+            nodes: others
+                .map(|node| (node.name.clone(), node.addresses.clone()))
+                .collect(),
+            pods,
+        };
+        self.tells.question.send_if_modified(|last| {
+            let changed = *last != question;
+            *last = question;
+            changed
+        });
+    }
+
+    /// Pods here that are reached past the stack.
+    fn direct_pods(&self) -> BTreeSet<std::net::IpAddr> {
+        let direct = self.inputs.facts.services.values();
+        let direct = direct.filter(|service| service.delivery == Delivery::Direct);
+        let slices = direct.filter_map(|service| self.inputs.facts.slices.get(&service.name));
+        slices
+            .flat_map(|slices| slices.iter())
+            .flat_map(|slice| &slice.endpoints)
+            .filter(|endpoint| endpoint.node.as_ref() == Some(&self.settings.node))
+            .map(|endpoint| endpoint.address)
+            .collect()
+    }
+
+    /// Computes what should be and makes it so.
+    fn work(&mut self, schedule: &mut Schedule) {
+        let start = clock::boottime();
+        let now = clock::now();
+        self.ask();
+        let desired = desired(&self.inputs, &mut self.memo);
+        let (target, more) = plan(&desired, &self.current, &mut self.ledger, now);
+        let steps = diff(&self.current, &target);
+        let mut failures = Vec::new();
+        failures.extend(self.write_config(&target).err().map(Failure::from));
+        match apply::run(&mut self.kernel, &steps) {
+            Ok(()) => self.current = target,
+            Err(error) => {
+                failures.push(error.into());
+                match self.kernel.read() {
+                    Ok(there) => self.current = there,
+                    Err(error) => failures.push(error.into()),
+                }
+            }
+        }
+        failures.extend(self.attach(&desired).into_iter().map(Failure::from));
+        let took = clock::boottime().saturating_sub(start);
+        self.note_work(took, steps.len());
+        self.say_problems(desired.problems.iter().cloned().chain(more));
+        self.tell_owned(&desired);
+        self.report_state(&failures);
+        if self.report.work.runs == 1 {
+            self.renew();
+        }
+        self.next_run(schedule, failures.is_empty());
+    }
+
+    fn note_work(&mut self, took: Duration, steps: usize) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let work = &mut self.report.work;
+        work.runs += 1;
+        work.last_us = took_us;
+        work.last_steps = steps;
+        work.longest_us = work.longest_us.max(took_us);
+        work.at_s = clock::boottime().as_secs();
+        if work.runs == 1 {
+            work.first_us = took_us;
+        }
+        tracing::debug!(steps, took_us, "reconciled");
+    }
+
+    /// Sets when to run again although nothing new is heard.
+    fn next_run(&mut self, schedule: &mut Schedule, succeeded: bool) {
+        if succeeded {
+            self.retry = RETRY;
+        } else {
+            schedule.at(clock::instant() + self.retry);
+            self.retry = (self.retry * 2).min(RETRY_LONGEST);
+        }
+        if let Some(deadline) = self.ledger.deadline(&self.current) {
+            let left_s = deadline.seconds().saturating_sub(clock::now().seconds());
+            // Whole seconds are enough here, and never too early.
+            schedule.at(clock::instant() + Duration::from_secs(u64::from(left_s) + 1));
+        }
+    }
+
+    /// The programs must find this node's configuration before they run.
+    fn write_config(&mut self, target: &Image) -> Result<(), ApplyError> {
+        let mut config = self.config;
+        if !self.uplinks.is_empty() {
+            let uplinks = self.uplinks.iter().map(|device| Uplink {
+                ifindex: device.ifindex,
+                mac: device.mac,
+                pad: 0,
+            });
+            config.uplinks = [Uplink::default(); UPLINKS_MAX];
+            for (to, uplink) in config.uplinks.iter_mut().zip(uplinks) {
+                *to = uplink;
+            }
+        }
+        let this = self.inputs.facts.nodes.get(&self.settings.node);
+        let addresses = this.map_or(&[][..], |node| &node.addresses);
+        let of_family = |v4| {
+            let mut of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
+            of_family
+                .next()
+                .map_or(Addr::UNSPECIFIED, |a| Addr::from(*a))
+        };
+        config.node_v4 = of_family(true);
+        config.node_v6 = of_family(false);
+        let room = inner_mtu(target);
+        // IP and TCP headers without options (RFC 6691 §2).
+        config.mss_v4 = room.map_or(0, |room| room.saturating_sub(40));
+        config.mss_v6 = room.map_or(0, |room| room.saturating_sub(60));
+        let there = self.kernel.maps.config.get(&0, 0);
+        if there.is_ok_and(|there| there == config) {
+            return Ok(());
+        }
+        self.put_config(config)?;
+        let mut name = NodeNameValue {
+            name: [0; 64],
+            addr: if config.node_v4 == Addr::UNSPECIFIED {
+                config.node_v6
+            } else {
+                config.node_v4
+            },
+        };
+        let bytes = self.settings.node.as_str().bytes();
+        for (to, byte) in name.name.iter_mut().take(63).zip(bytes) {
+            *to = byte;
+        }
+        self.kernel.put_own_name(name)
+    }
+
+    fn put_config(&mut self, config: Config) -> Result<(), ApplyError> {
+        self.config = config;
+        let result = self.kernel.maps.config.set(0, config, 0);
+        result.map_err(|source| ApplyError {
+            map: "CONFIG",
+            source,
+        })
+    }
+
+    /// Puts the half of the client filter that was just filled to use.
+    fn use_filter(&mut self, ready: FilterReady) {
+        let config = Config {
+            filter_half: ready.half,
+            ..self.config
+        };
+        match self.put_config(config) {
+            // The sweep may have ended meanwhile, which is heard elsewhere.
+            Ok(()) => drop(ready.in_use.send(())),
+            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error),
+        }
+    }
+
+    fn attach(&mut self, desired: &Desired) -> Vec<AttachError> {
+        if self.uplinks.is_empty() {
+            return Vec::new();
+        }
+        let mut wanted = Wanted::new();
+        let direct = desired
+            .local
+            .iter()
+            .filter(|(backend, _)| backend.delivery == Delivery::Direct)
+            .filter_map(|(_, ifindex)| *ifindex);
+        let pod_devices: BTreeSet<u32> = direct.collect();
+        for uplink in &self.uplinks {
+            let place = |hook| ((hook, uplink.ifindex), uplink.name.clone());
+            wanted.extend([place(Hook::Ingress), place(Hook::Egress)]);
+            if !pod_devices.is_empty() {
+                wanted.extend([place(Hook::Deliver)]);
+            }
+        }
+        for ifindex in pod_devices {
+            if let Some(name) = self.net.pod_devices.get(&ifindex) {
+                wanted.insert((Hook::Return, ifindex), name.clone());
+            }
+        }
+        wanted.retain(|(hook, _), _| self.attachments.has_program(*hook));
+        self.attachments.set(&wanted)
+    }
+
+    /// Says until when this node may answer for its VIPs.
+    fn renew(&mut self) {
+        let ours = self.current.vips.iter().filter(|(_, ours)| **ours);
+        for (vip, _) in ours {
+            if let Err(error) = self.kernel.put_vip(*vip, true) {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(%vip, error, "its ownership is not renewed");
+            }
+        }
+    }
+
+    fn tell_owned(&self, desired: &Desired) {
+        let ours = desired.vips.iter().filter(|(_, vip)| vip.ours);
+        let owned = Owned {
+            vips: ours.map(|(vip, _)| *vip).collect(),
+            uplinks: self.uplinks.iter().map(|d| (d.ifindex, d.mac)).collect(),
+        };
+        self.tells.owned.send_if_modified(|last| {
+            let changed = *last != owned;
+            *last = owned;
+            changed
+        });
+    }
+
+    /// Each problem is said once, when it comes up, and when it is gone.
+    fn say_problems(&mut self, problems: impl Iterator<Item = Problem>) {
+        let problems: BTreeSet<Problem> = problems.collect();
+        for problem in problems.difference(&self.known_problems) {
+            match problem.severity() {
+                Severity::Error => tracing::error!(name = problem.name(), "{problem}"),
+                Severity::Warning => tracing::warn!(name = problem.name(), "{problem}"),
+                Severity::Note => tracing::info!(name = problem.name(), "{problem}"),
+            }
+        }
+        for problem in self.known_problems.difference(&problems) {
+            tracing::info!(name = problem.name(), "no longer: {problem}");
+        }
+        if problems != self.known_problems || self.report.work.runs == 1 {
+            let mut rows: Vec<_> = problems.iter().collect();
+            rows.sort_by_key(|problem| problem.severity());
+            self.report.problems = rows
+                .into_iter()
+                .map(|problem| ProblemRow {
+                    name: problem.name().to_owned(),
+                    severity: problem.severity().to_string(),
+                    text: problem.to_string(),
+                })
+                .collect();
+            self.known_problems = problems;
+        }
+    }
+
+    fn report_state(&mut self, failures: &[Failure]) {
+        let mut not_ready: Vec<String> = failures.iter().map(Failure::text).collect();
+        if self.uplinks.is_empty() {
+            not_ready.push(
+                "no uplink is known: no device has an address of this node's Node object or a \
+                 default route; check --node, or name one with --uplink"
+                    .to_owned(),
+            );
+        }
+        for reason in &not_ready {
+            if !self.report.not_ready.contains(reason) {
+                tracing::error!("{reason}");
+            }
+        }
+        if not_ready.is_empty() && !self.report.ready {
+            tracing::info!(
+                frontends = self.current.frontends.len(),
+                backends = self.current.backends.len(),
+                nodes = self.current.nodes.len(),
+                "ready"
+            );
+        }
+        self.report.ready = not_ready.is_empty();
+        self.report.not_ready = not_ready;
+        self.write_report();
+    }
+
+    fn write_report(&self) {
+        let folder = &self.settings.run_folder;
+        if let Err(error) = self.report.write(folder) {
+            tracing::warn!(folder = %folder.display(), %error, "cannot write the status file");
+        }
+    }
+}
+
+/// Something that is to be tried again.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+enum Failure {
+    Apply(#[from] ApplyError),
+    Read(#[from] ReadError),
+    Attach(#[from] AttachError),
+}
+
+impl Failure {
+    /// With all causes, in one line.
+    fn text(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let more = error.to_string();
+            // Some errors repeat their cause.
+            if !text.ends_with(&more) {
+                text = format!("{text}: {more}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+}
+
+/// Bytes that an IP packet may have to fit every way that has an outer header;
+/// none if there is no such way.
+fn inner_mtu(image: &Image) -> Option<u32> {
+    let routed = image.nodes.values().map(|node| &node.value);
+    let routed = routed.filter(|value| value.kind == kind::ROUTED);
+    routed
+        .map(|value| {
+            let overhead = if value.outer_dst.is_v4() {
+                OVERHEAD_V4
+            } else {
+                OVERHEAD_V6
+            };
+            value.mtu.saturating_sub(overhead)
+        })
+        .min()
+}
+
+/// A number that nobody can guess; never 0.
+fn random() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    // The keys of a `RandomState` come from the system's random numbers.
+    RandomState::new().build_hasher().finish().max(1)
+}
