@@ -57,6 +57,8 @@ pub struct Options {
     pub tunnel_port: u16,
     pub rates: [u32; 4],
     pub debug_packets: bool,
+    /// Instead of the data plane that is built in.
+    pub object: Option<PathBuf>,
 }
 
 /// Why the agent ended. What was pinned and attached still is.
@@ -99,12 +101,13 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     }
     kernel::check(&options.bpffs)?;
     let pins = Pins::new(&options.bpffs);
-    let object = if options.debug_packets {
-        Object::Logging
-    } else {
-        Object::Plain
+    let object = match options.object {
+        Some(path) => Object::File(path),
+        None if options.debug_packets => Object::Logging,
+        None => Object::Plain,
     };
-    let mut ebpf = load(object, &pins, &options.sizes)?;
+    tracing::info!(bpffs = %options.bpffs.display(), "loading the data plane");
+    let mut ebpf = load(&object, &pins, &options.sizes)?;
     let mut tasks: JoinSet<Result<(), AgentError>> = JoinSet::new();
     if options.debug_packets {
         let mut logger = EbpfLogger::init(&mut ebpf).map_err(AgentError::Log)?;

@@ -7,7 +7,7 @@ use lb_common::traffic::condition;
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use super::services::is_of;
 use super::view::{View, ip, percent, protocol, socket};
 
@@ -97,7 +97,7 @@ impl Backends {
             output::json(&rows)?;
         } else {
             output::print(&table);
-            println!("* this node");
+            say!("* this node");
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -8,7 +8,7 @@ use lb_core::check::check;
 use lb_core::problem::Severity;
 use serde::Serialize;
 
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use crate::report::ProblemRow;
 use crate::source::file::{self, FileMistake};
 
@@ -109,19 +109,19 @@ impl Check {
 
 fn print(answer: &Answer) {
     for mistake in &answer.mistakes {
-        println!("error: {}", mistake.text);
+        say!("error: {}", mistake.text);
     }
     for problem in &answer.problems {
-        println!("{} ({}): {}", problem.severity, problem.name, problem.text);
+        say!("{} ({}): {}", problem.severity, problem.name, problem.text);
     }
     for ignored in &answer.ignored {
-        println!("left out: {ignored}");
+        say!("left out: {ignored}");
     }
     for kind in &answer.unknown_kinds {
-        println!("left out: objects of kind {kind}");
+        say!("left out: objects of kind {kind}");
     }
     if answer.mistakes.is_empty() {
-        println!(
+        say!(
             "{} services, {} EndpointSlices, {} nodes: {}",
             answer.services,
             answer.slices,

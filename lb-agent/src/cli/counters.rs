@@ -9,7 +9,7 @@ use lb_common::verdict::{Direction, Reason, Verdict};
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use crate::dataplane::maps::Maps;
 
 /// Every packet that a program sees meets one verdict for one reason, and is
@@ -100,7 +100,7 @@ impl Counters {
         }
         output::print(&table);
         if self.watch {
-            println!();
+            say!();
         }
         Ok(())
     }

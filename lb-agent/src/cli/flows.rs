@@ -9,7 +9,7 @@ use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue, state};
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use super::view::{View, ip, protocol, socket};
 use crate::dataplane::jiffies::Jiffies;
 use crate::dataplane::pins::Pins;
@@ -190,7 +190,7 @@ fn print(answer: &Answer) {
     }
     output::print(&table);
     if answer.flows.len() < answer.total {
-        println!(
+        say!(
             "{} of {} flows; --limit 0 shows all",
             answer.flows.len(),
             answer.total

@@ -7,7 +7,7 @@ use lb_common::maps::{Kind, MAPS};
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use super::view::percent;
 use crate::dataplane::load::memory;
 use crate::dataplane::maps::{Maps as Open, raw};
@@ -107,7 +107,7 @@ impl Maps {
             ]);
         }
         output::print(&table);
-        println!("in all {}", output::bytes(answer.total_bytes));
+        say!("in all {}", output::bytes(answer.total_bytes));
         Ok(ExitCode::SUCCESS)
     }
 }

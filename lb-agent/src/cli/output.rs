@@ -1,5 +1,7 @@
 //! Answers as tables for people and as JSON for programs.
 
+use std::io::Write as _;
+
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -23,8 +25,22 @@ impl Output {
     }
 }
 
+/// Writes a line; if nobody reads on (`| head`), that is all.
+pub(super) fn line(text: std::fmt::Arguments<'_>) {
+    if writeln!(std::io::stdout(), "{text}").is_err() {
+        std::process::exit(0);
+    }
+}
+
+/// As `println!`, but for [`line`].
+macro_rules! say {
+    () => { crate::cli::output::line(format_args!("")) };
+    ($($text:tt)+) => { crate::cli::output::line(format_args!($($text)+)) };
+}
+pub(super) use say;
+
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    line(format_args!("{}", serde_json::to_string_pretty(value)?));
     Ok(())
 }
 
@@ -42,7 +58,7 @@ pub(super) fn table(header: &[&str]) -> Table {
 }
 
 pub(super) fn print(table: &Table) {
-    println!("{}", table.trim_fmt());
+    line(format_args!("{}", table.trim_fmt()));
 }
 
 /// 1234567 as 1.2M: what fits a column.

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use crate::report::Report;
 
 /// This node stops answering for VIPs and forwarding at once, and established
@@ -40,9 +40,9 @@ impl Purge {
         if self.output.is_json() {
             output::json(&Answer { removed })?;
         } else if removed == 0 {
-            println!("nothing is there in {}", self.place.bpffs.display());
+            say!("nothing is there in {}", self.place.bpffs.display());
         } else {
-            println!("removed {removed} maps, links and programs; this node forwards nothing");
+            say!("removed {removed} maps, links and programs; this node forwards nothing");
         }
         Ok(ExitCode::SUCCESS)
     }

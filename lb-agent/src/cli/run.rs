@@ -1,5 +1,6 @@
 //! `lb-agent run`.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,6 +58,9 @@ pub(super) struct Run {
     /// Log every packet for a VIP; slow, for looking at a few packets
     #[arg(long)]
     debug_packets: bool,
+    /// Load this object instead of the data plane that is built in
+    #[arg(long, value_name = "FILE", hide = true)]
+    object: Option<PathBuf>,
     #[command(flatten)]
     timeouts: Timeouts,
     #[command(flatten)]
@@ -88,6 +92,7 @@ impl Run {
         let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| "info".into());
         tracing_subscriber::fmt()
             .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal())
             .with_writer(std::io::stderr)
             .init();
         let options = self.options()?;
@@ -129,6 +134,7 @@ impl Run {
                 self.rates.source_port_rate,
             ],
             debug_packets: self.debug_packets,
+            object: self.object,
         })
     }
 }

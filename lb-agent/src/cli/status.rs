@@ -10,7 +10,7 @@ use lb_common::vip::Ownership;
 use serde::Serialize;
 
 use super::Place;
-use super::output::{self, Output};
+use super::output::{self, Output, say};
 use super::view::{View, ip, text};
 use crate::clock;
 use crate::dataplane::attach::{Hook, pinned};
@@ -252,26 +252,33 @@ fn mac(mac: [u8; 6]) -> String {
 fn print(answer: &Answer) {
     let ready = if answer.ready { "ready" } else { "NOT READY" };
     let forwarding = if answer.forwarding { "yes" } else { "NO" };
-    println!("{}: {ready}, forwarding: {forwarding}", answer.node);
+    say!("{}: {ready}, forwarding: {forwarding}", answer.node);
     for reason in &answer.not_ready {
-        println!("  {reason}");
+        say!("  {reason}");
     }
     match &answer.agent {
-        Some(agent) => println!(
+        Some(agent) => say!(
             "agent {}, process {}, reads {}; {} runs, the last took {} µs",
-            agent.version, agent.pid, agent.manifests, agent.work.runs, agent.work.last_us
+            agent.version,
+            agent.pid,
+            agent.manifests,
+            agent.work.runs,
+            agent.work.last_us
         ),
-        None => println!("agent: none runs"),
+        None => say!("agent: none runs"),
     }
-    println!(
+    say!(
         "kernel {}, tables in {} (layout {})",
-        answer.kernel, answer.bpffs, answer.layout
+        answer.kernel,
+        answer.bpffs,
+        answer.layout
     );
-    println!(
+    say!(
         "{} frontends, {} backends on this node",
-        answer.frontends, answer.local_backends
+        answer.frontends,
+        answer.local_backends
     );
-    println!();
+    say!();
     let mut uplinks = output::table(&["UPLINK", "MAC", "MTU", "XDP", "PROGRAMS"]);
     for uplink in &answer.uplinks {
         uplinks.add_row([
@@ -284,7 +291,7 @@ fn print(answer: &Answer) {
     }
     output::print(&uplinks);
     if !answer.nodes.is_empty() {
-        println!();
+        say!();
         let mut nodes = output::table(&["NODE", "ADDRESS", "WAY", "DEVICE", "MAC", "MTU"]);
         for node in &answer.nodes {
             nodes.add_row([
@@ -299,7 +306,7 @@ fn print(answer: &Answer) {
         output::print(&nodes);
     }
     if !answer.vips.is_empty() {
-        println!();
+        say!();
         let mut vips = output::table(&["VIP", "ANSWERED HERE"]);
         for vip in &answer.vips {
             let here = match vip.state {
@@ -312,12 +319,12 @@ fn print(answer: &Answer) {
         output::print(&vips);
     }
     if !answer.problems.is_empty() || !answer.mistakes.is_empty() {
-        println!();
+        say!();
     }
     for problem in &answer.problems {
-        println!("{} ({}): {}", problem.severity, problem.name, problem.text);
+        say!("{} ({}): {}", problem.severity, problem.name, problem.text);
     }
     for mistake in &answer.mistakes {
-        println!("error: {mistake}; the last good state stays");
+        say!("error: {mistake}; the last good state stays");
     }
 }

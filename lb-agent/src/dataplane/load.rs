@@ -1,5 +1,6 @@
 //! Loading the programs, with maps that outlive this process.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -22,18 +23,27 @@ mod objects {
 const NO_PREALLOC: u32 = 1;
 
 /// Which of the two objects to load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Object {
     Plain,
     /// The one that also logs packets.
     Logging,
+    /// One that is not built in, for those who work on it.
+    File(PathBuf),
 }
 
 impl Object {
-    fn bytes(self) -> &'static [u8] {
+    fn bytes(&self) -> Result<Cow<'static, [u8]>, LoadError> {
         match self {
-            Self::Plain => objects::LB,
-            Self::Logging => objects::LB_LOG,
+            Self::Plain => Ok(objects::LB.into()),
+            Self::Logging => Ok(objects::LB_LOG.into()),
+            Self::File(path) => {
+                let bytes = fs::read(path).map_err(|source| LoadError::File {
+                    path: path.clone(),
+                    source,
+                })?;
+                Ok(bytes.into())
+            }
         }
     }
 }
@@ -44,6 +54,12 @@ impl Object {
 pub enum LoadError {
     #[error("this agent was built without a data plane: build it with `cargo xtask build`")]
     NotBuilt,
+    #[error("cannot read the object {path}")]
+    File {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error(
         "the map {map} in {bpffs} has room for {there} entries, not for {wanted}: start the agent \
          with {option} {there}, or remove all maps and flows with `lb-agent purge`"
@@ -101,8 +117,8 @@ pub enum LoadError {
 
 /// Loads the programs. Maps that are pinned are used again, others are made
 /// and pinned.
-pub fn load(object: Object, pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
-    let bytes = object.bytes();
+pub fn load(object: &Object, pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadError> {
+    let bytes = object.bytes()?;
     if bytes.is_empty() {
         return Err(LoadError::NotBuilt);
     }
@@ -120,7 +136,7 @@ pub fn load(object: Object, pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, LoadE
             .map_pin_path(map.name, pins.map(map.name))
             .map_max_entries(map.name, sizes.of(map).0);
     }
-    let mut ebpf = loader.load(bytes).map_err(LoadError::Object)?;
+    let mut ebpf = loader.load(&bytes).map_err(LoadError::Object)?;
     for map in MAPS {
         if !pins.map(map.name).exists() {
             tracing::debug!(map = map.name, "no program refers to this map");
