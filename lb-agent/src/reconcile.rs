@@ -27,7 +27,7 @@ use lb_core::desired::{Desired, Memo, desired};
 use lb_core::model::{Delivery, Inputs, Links, NodeName};
 use lb_core::problem::{Problem, Severity};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock;
 use crate::dataplane::apply::{self, ApplyError, Kernel, Target as _};
@@ -188,13 +188,13 @@ impl Reconciler {
 
     /// Runs until one of those it hears from ends.
     pub async fn run(mut self, mut hears: Hears) -> Result<(), ReconcileError> {
-        self.first_inputs(&mut hears).await?;
+        let mut renewal = tokio::time::interval(self.settings.vip_lease / 3);
+        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.first_inputs(&mut hears, &mut renewal).await?;
         let mut schedule = Schedule {
             paced: clock::instant(),
             due: Some(clock::instant()),
         };
-        let mut renewal = tokio::time::interval(self.settings.vip_lease / 3);
-        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let next = schedule.next();
             let due = async {
@@ -230,14 +230,26 @@ impl Reconciler {
     }
 
     /// Waits for facts, and for the answer to the question that they raise.
-    async fn first_inputs(&mut self, hears: &mut Hears) -> Result<(), ReconcileError> {
+    /// Until there are some, what the maps say still holds.
+    async fn first_inputs(
+        &mut self,
+        hears: &mut Hears,
+        renewal: &mut Interval,
+    ) -> Result<(), ReconcileError> {
         loop {
-            let changed = hears.facts.changed().await;
-            changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
+            tokio::select! {
+                _ = renewal.tick() => {
+                    self.renew();
+                    continue;
+                }
+                changed = hears.facts.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
+                }
+            }
             if self.take_facts(&mut hears.facts) {
                 break;
             }
-            self.report.not_ready = vec!["the manifests have not been read yet".to_owned()];
+            self.report.not_ready = vec!["no good manifests have been read yet".to_owned()];
             self.write_report();
         }
         self.ask();
