@@ -12,7 +12,7 @@
 //! and is tried again soon. Nothing is written before the facts and the links
 //! have been read once: an agent that knows nothing yet changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ const PACE: Duration = Duration::from_millis(50);
 /// After a failure; doubled until the longest.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
+/// Of one kind of problem that comes up at once, this many are logged.
+const SAID_MOST: usize = 10;
 /// How long the first run waits for the links of the nodes in the facts.
 const LINKS_LIMIT: Duration = Duration::from_secs(3);
 
@@ -343,12 +345,16 @@ impl Reconciler {
 
     /// Computes what should be and makes it so.
     fn work(&mut self, schedule: &mut Schedule) {
-        let start = clock::boottime();
+        let mut watch = Stopwatch::start();
         let now = clock::now();
         self.ask();
+        watch.lap("ask");
         let desired = desired(&self.inputs, &mut self.memo);
+        watch.lap("desired");
         let (target, more) = plan(&desired, &self.current, &mut self.ledger, now);
+        watch.lap("plan");
         let steps = diff(&self.current, &target);
+        watch.lap("diff");
         let mut failures = Vec::new();
         failures.extend(self.write_config(&target).err().map(Failure::from));
         match apply::run(&mut self.kernel, &steps) {
@@ -361,9 +367,10 @@ impl Reconciler {
                 }
             }
         }
+        watch.lap("apply");
         failures.extend(self.attach(&desired).into_iter().map(Failure::from));
-        let took = clock::boottime().saturating_sub(start);
-        self.note_work(took, steps.len());
+        watch.lap("attach");
+        self.note_work(&watch, steps.len());
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(&desired);
         self.report_state(&failures);
@@ -373,8 +380,8 @@ impl Reconciler {
         self.next_run(schedule, failures.is_empty());
     }
 
-    fn note_work(&mut self, took: Duration, steps: usize) {
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+    fn note_work(&mut self, watch: &Stopwatch, steps: usize) {
+        let took_us = watch.total_us();
         let work = &mut self.report.work;
         work.runs += 1;
         work.last_us = took_us;
@@ -384,7 +391,7 @@ impl Reconciler {
         if work.runs == 1 {
             work.first_us = took_us;
         }
-        tracing::debug!(steps, took_us, "reconciled");
+        tracing::debug!(steps, took_us, parts_us = ?watch.laps, "reconciled");
     }
 
     /// Sets when to run again although nothing new is heard.
@@ -526,7 +533,13 @@ impl Reconciler {
     /// Each problem is said once, when it comes up, and when it is gone.
     fn say_problems(&mut self, problems: impl Iterator<Item = Problem>) {
         let problems: BTreeSet<Problem> = problems.collect();
+        let mut said: BTreeMap<&'static str, usize> = BTreeMap::new();
         for problem in problems.difference(&self.known_problems) {
+            let times = said.entry(problem.name()).or_default();
+            *times += 1;
+            if *times > SAID_MOST {
+                continue;
+            }
             match problem.severity() {
                 Severity::Error => tracing::error!(name = problem.name(), "{problem}"),
                 Severity::Warning => tracing::warn!(name = problem.name(), "{problem}"),
@@ -534,7 +547,13 @@ impl Reconciler {
             }
         }
         for problem in self.known_problems.difference(&problems) {
-            tracing::info!(name = problem.name(), "no longer: {problem}");
+            tracing::debug!(name = problem.name(), "no longer: {problem}");
+        }
+        for (name, times) in said {
+            if times > SAID_MOST {
+                let more = times - SAID_MOST;
+                tracing::warn!(name, "and {more} more; `lb-agent status` lists them");
+            }
         }
         if problems != self.known_problems || self.report.work.runs == 1 {
             let mut rows: Vec<_> = problems.iter().collect();
@@ -583,6 +602,35 @@ impl Reconciler {
         if let Err(error) = self.report.write(folder) {
             tracing::warn!(folder = %folder.display(), %error, "cannot write the status file");
         }
+    }
+}
+
+/// How long the parts of a run take.
+#[derive(Debug)]
+struct Stopwatch {
+    last: Duration,
+    laps: Vec<(&'static str, u64)>,
+}
+
+impl Stopwatch {
+    fn start() -> Self {
+        Self {
+            last: clock::boottime(),
+            laps: Vec::with_capacity(8),
+        }
+    }
+
+    /// What was done since the last lap.
+    fn lap(&mut self, name: &'static str) {
+        let now = clock::boottime();
+        let took = now.saturating_sub(self.last);
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.laps.push((name, took_us));
+        self.last = now;
+    }
+
+    fn total_us(&self) -> u64 {
+        self.laps.iter().map(|(_, took_us)| took_us).sum()
     }
 }
 
