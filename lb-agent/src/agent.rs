@@ -14,7 +14,6 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aya_log::EbpfLogger;
 use lb_core::dataplane::Settle;
 use lb_core::model::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,8 +22,10 @@ use tokio::task::{JoinError, JoinSet};
 use crate::dataplane::apply::Kernel;
 use crate::dataplane::attach::{Attachments, Hook};
 use crate::dataplane::load::{LoadError, Object, load};
+use crate::dataplane::log::{LogError, PacketLog};
 use crate::dataplane::maps::OpenError;
 use crate::dataplane::pins::Pins;
+use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
@@ -81,10 +82,10 @@ pub enum AgentError {
     Net(#[from] net_watch::NetError),
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
-    #[error("cannot read CONFIG")]
-    Config(#[source] aya::maps::MapError),
-    #[error("cannot read what the programs log")]
-    Log(#[source] aya_log::Error),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Log(#[from] LogError),
     #[error("cannot wait for signals")]
     Wait(#[source] io::Error),
     #[error("a task panicked")]
@@ -110,12 +111,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let mut ebpf = load(&object, &pins, &options.sizes)?;
     let mut tasks: JoinSet<Result<(), AgentError>> = JoinSet::new();
     if options.debug_packets {
-        let mut logger = EbpfLogger::init(&mut ebpf).map_err(AgentError::Log)?;
+        let mut log = PacketLog::open(&mut ebpf)?;
         tasks.spawn(async move {
             let mut ticks = tokio::time::interval(READ_LOG_EVERY);
             loop {
                 ticks.tick().await;
-                logger.flush();
+                log.pass_on();
             }
         });
     }
@@ -132,13 +133,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         tracing::warn!(%error, "the clock cannot be pinned");
     }
     let kernel = Kernel::open(&pins, options.vip_lease)?;
-    let hz = match kernel
-        .maps
-        .config
-        .get(&0, 0)
-        .map_err(AgentError::Config)?
-        .hz
-    {
+    let hz = match kernel.config()?.hz {
         0 => jiffies::measure(&pins).await,
         found_before => found_before,
     };

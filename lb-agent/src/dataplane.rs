@@ -8,6 +8,7 @@ mod batch;
 pub mod jiffies;
 pub mod kernel;
 pub mod load;
+pub mod log;
 pub mod maps;
 pub mod pins;
 pub mod readback;

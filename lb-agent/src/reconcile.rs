@@ -16,7 +16,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use aya::maps::MapError;
 use lb_common::addr::Addr;
 use lb_common::config::{Config, Uplink};
 use lb_common::limits::UPLINKS_MAX;
@@ -92,8 +91,6 @@ pub struct Tells {
 pub enum ReconcileError {
     #[error("cannot read the maps back")]
     Read(#[from] ReadError),
-    #[error("cannot read CONFIG")]
-    Config(#[source] MapError),
     #[error("{0} has ended")]
     Ended(&'static str),
 }
@@ -148,11 +145,7 @@ impl Reconciler {
         tells: Tells,
     ) -> Result<Self, ReconcileError> {
         let current = kernel.read()?;
-        let mut config = kernel
-            .maps
-            .config
-            .get(&0, 0)
-            .map_err(ReconcileError::Config)?;
+        let mut config = kernel.config()?;
         if config.client_seed == 0 {
             config.client_seed = random();
         }
@@ -437,8 +430,7 @@ impl Reconciler {
         // IP and TCP headers without options (RFC 6691 §2).
         config.mss_v4 = room.map_or(0, |room| room.saturating_sub(40));
         config.mss_v6 = room.map_or(0, |room| room.saturating_sub(60));
-        let there = self.kernel.maps.config.get(&0, 0);
-        if there.is_ok_and(|there| there == config) {
+        if self.kernel.config().is_ok_and(|there| there == config) {
             return Ok(());
         }
         self.put_config(config)?;
@@ -459,11 +451,7 @@ impl Reconciler {
 
     fn put_config(&mut self, config: Config) -> Result<(), ApplyError> {
         self.config = config;
-        let result = self.kernel.maps.config.set(0, config, 0);
-        result.map_err(|source| ApplyError {
-            map: "CONFIG",
-            source,
-        })
+        self.kernel.put_config(config)
     }
 
     /// Puts the half of the client filter that was just filled to use.

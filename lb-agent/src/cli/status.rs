@@ -171,11 +171,7 @@ fn devices() -> anyhow::Result<BTreeMap<u32, Device>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        Ok(net::devices(&handle).await?)
-    })
+    Ok(runtime.block_on(net::devices_now())?)
 }
 
 fn uplinks(

@@ -9,6 +9,7 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{MapError, PerCpuArray, PerCpuValues};
 use lb_common::addr::Addr;
 use lb_common::backend::BackendValue;
+use lb_common::config::Config;
 use lb_common::maps::NodeNet;
 use lb_common::node::{NodeName, NodeValue, kind};
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
@@ -44,7 +45,7 @@ pub fn run(target: &mut impl Target, steps: &[Step]) -> Result<(), ApplyError> {
 /// The kernel's maps.
 #[derive(Debug)]
 pub struct Kernel {
-    pub maps: Maps,
+    maps: Maps,
     pins: Pins,
     /// For how long a VIP is answered for without a word from us.
     lease: Duration,
@@ -57,6 +58,19 @@ impl Kernel {
             pins: pins.clone(),
             lease,
         })
+    }
+
+    /// This node's configuration; all zeros in maps that were just made.
+    pub fn config(&self) -> Result<Config, ReadError> {
+        let config = self.maps.config.get(&0, 0);
+        config.map_err(|source| ReadError::Map {
+            map: "CONFIG",
+            source,
+        })
+    }
+
+    pub fn put_config(&mut self, config: Config) -> Result<(), ApplyError> {
+        written("CONFIG", self.maps.config.set(0, config, 0))
     }
 
     /// Says that this node owns a VIP, for as long as the lease, or that

@@ -210,6 +210,16 @@ fn inspect(map: &Map, pins: &Pins, sizes: &MapSizes) -> Result<(), LoadError> {
     })
 }
 
+/// Makes all maps without any program, and pins them: for those who only
+/// look at maps.
+pub fn create_maps(pins: &Pins, sizes: &MapSizes) -> Result<(), LoadError> {
+    pins.create_folders().map_err(|source| LoadError::Folders {
+        bpffs: pins.bpffs().to_owned(),
+        source,
+    })?;
+    MAPS.iter().try_for_each(|map| create(map, pins, sizes))
+}
+
 /// Makes a map that the object leaves out since no program refers to it.
 fn create(map: &'static Map, pins: &Pins, sizes: &MapSizes) -> Result<(), LoadError> {
     let flags = match map.kind {

@@ -82,7 +82,7 @@ pub(super) struct Neighbour {
 pub(super) type Neighbours = BTreeMap<(u32, IpAddr), Neighbour>;
 
 /// All Ethernet devices but the loopback, by number.
-pub async fn devices(handle: &Handle) -> Result<BTreeMap<u32, Device>, rtnetlink::Error> {
+pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<u32, Device>, rtnetlink::Error> {
     let mut links = handle.link().get().execute();
     let mut devices = BTreeMap::new();
     while let Some(link) = links.try_next().await? {

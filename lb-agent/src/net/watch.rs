@@ -57,6 +57,8 @@ pub struct NetFacts {
 pub enum NetError {
     #[error("cannot open a netlink socket")]
     Socket(#[source] io::Error),
+    #[error("cannot read the devices")]
+    Read(#[source] rtnetlink::Error),
     #[error("the kernel stopped telling about links and routes")]
     Closed,
 }
