@@ -37,23 +37,14 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the agent of this node
     Run(Box<run::Run>),
-    /// Say whether this node forwards, and what is wrong
     Status(status::Status),
-    /// List services: their addresses, ports, backends and traffic
     Services(services::Services),
-    /// List the backends of all services, with their share of new flows
     Backends(backends::Backends),
-    /// List flows that pods of this node have with clients
     Flows(flows::Flows),
-    /// Show what became of packets, by reason
     Counters(counters::Counters),
-    /// Show the kernel's tables: how full they are, how much memory they take
     Maps(maps::Maps),
-    /// Look for mistakes in manifests, without touching anything
     Check(check::Check),
-    /// Stop forwarding: detach the programs and remove all tables and flows
     Purge(purge::Purge),
 }
 

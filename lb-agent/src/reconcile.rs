@@ -45,6 +45,8 @@ const RETRY: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
 /// Of one kind of problem that comes up at once, this many are logged.
 const SAID_MOST: usize = 10;
+/// And this many are reported.
+const REPORTED_MOST: usize = 200;
 /// How long the first run waits for the links of the nodes in the facts.
 const LINKS_LIMIT: Duration = Duration::from_secs(3);
 
@@ -350,6 +352,12 @@ impl Reconciler {
         watch.lap("diff");
         let mut failures = Vec::new();
         failures.extend(self.write_config(&target).err().map(Failure::from));
+        // Before the maps speak of pods that only these programs reach. Where
+        // the maps are empty they let everything pass.
+        let wanted = self.wanted_programs(&desired);
+        let unattached = self.attachments.attach(&wanted);
+        failures.extend(unattached.into_iter().map(Failure::from));
+        watch.lap("attach");
         match apply::run(&mut self.kernel, &steps) {
             Ok(()) => self.current = target,
             Err(error) => {
@@ -361,8 +369,12 @@ impl Reconciler {
             }
         }
         watch.lap("apply");
-        failures.extend(self.attach(&desired).into_iter().map(Failure::from));
-        watch.lap("attach");
+        // Without any uplink nothing is known, which is no reason to let go.
+        if !self.uplinks.is_empty() {
+            let left = self.attachments.detach_others(&wanted);
+            failures.extend(left.into_iter().map(Failure::from));
+        }
+        watch.lap("detach");
         self.note_work(&watch, steps.len());
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(&desired);
@@ -467,10 +479,7 @@ impl Reconciler {
         }
     }
 
-    fn attach(&mut self, desired: &Desired) -> Vec<AttachError> {
-        if self.uplinks.is_empty() {
-            return Vec::new();
-        }
+    fn wanted_programs(&self, desired: &Desired) -> Wanted {
         let mut wanted = Wanted::new();
         let direct = desired
             .local
@@ -491,7 +500,7 @@ impl Reconciler {
             }
         }
         wanted.retain(|(hook, _), _| self.attachments.has_program(*hook));
-        self.attachments.set(&wanted)
+        wanted
     }
 
     /// Says until when this node may answer for its VIPs.
@@ -545,7 +554,9 @@ impl Reconciler {
         }
         if problems != self.known_problems || self.report.work.runs == 1 {
             let mut rows: Vec<_> = problems.iter().collect();
+            self.report.problems_total = rows.len();
             rows.sort_by_key(|problem| problem.severity());
+            rows.truncate(REPORTED_MOST);
             self.report.problems = rows
                 .into_iter()
                 .map(|problem| ProblemRow {

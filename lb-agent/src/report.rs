@@ -27,7 +27,9 @@ pub struct Report {
     pub ready: bool,
     /// Why not, as sentences; empty if ready.
     pub not_ready: Vec<String>,
+    /// The worst of them.
     pub problems: Vec<ProblemRow>,
+    pub problems_total: usize,
     /// Files that say something else by now but are wrong.
     pub mistakes: Vec<String>,
     pub work: Work,

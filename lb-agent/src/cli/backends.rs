@@ -11,6 +11,8 @@ use super::output::{self, Output, say};
 use super::services::is_of;
 use super::view::{View, ip, percent, protocol, socket};
 
+/// List the backends of all services, with their share of new flows
+///
 /// One line for each backend of each frontend, on all nodes.
 ///
 /// JSON: [{namespace, service, vip, port, protocol, address, backend_port,

@@ -12,6 +12,8 @@ use super::output::{self, Output, say};
 use crate::report::ProblemRow;
 use crate::source::file::{self, FileMistake};
 
+/// Look for mistakes in manifests, without touching anything
+///
 /// Reads manifests as the agent would, and says what is wrong with them. Needs
 /// neither root nor a running agent.
 ///

@@ -12,6 +12,8 @@ use super::Place;
 use super::output::{self, Output, say};
 use crate::dataplane::maps::Maps;
 
+/// Show what became of packets, by reason
+///
 /// Every packet that a program sees meets one verdict for one reason, and is
 /// counted under it. Counting begins when the tables are made.
 ///

@@ -15,6 +15,8 @@ use crate::dataplane::jiffies::Jiffies;
 use crate::dataplane::pins::Pins;
 use crate::dataplane::readback;
 
+/// List flows that pods of this node have with clients
+///
 /// Flows in which both sides take part, of pods on this node. What is only
 /// handed over to another node leaves no flow here.
 ///

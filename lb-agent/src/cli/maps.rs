@@ -13,6 +13,8 @@ use crate::dataplane::load::memory;
 use crate::dataplane::maps::{Maps as Open, raw};
 use crate::dataplane::readback::count;
 
+/// Show the kernel's tables: how full they are, how much memory they take
+///
 /// The tables in the kernel. `bpftool map dump pinned PATH` shows what is in
 /// one, with named fields.
 ///

@@ -10,6 +10,8 @@ use super::Place;
 use super::output::{self, Output, say};
 use crate::report::Report;
 
+/// Stop forwarding: detach the programs and remove all tables and flows
+///
 /// This node stops answering for VIPs and forwarding at once, and established
 /// flows of its pods are forgotten. Needed before the sizes of maps can be
 /// changed, and to leave a machine clean.

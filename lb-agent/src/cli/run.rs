@@ -15,6 +15,8 @@ use crate::agent::{self, Options};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
 
+/// Run the agent of this node
+///
 /// Needs root, Linux 6.6 or newer, and a bpffs (usually at /sys/fs/bpf).
 ///
 /// What it attaches and fills outlives it: ended, killed or upgraded, it

@@ -10,6 +10,8 @@ use super::Place;
 use super::output::{self, Output};
 use super::view::{Frontend, View, ip, protocol};
 
+/// List services: their addresses, ports, backends and traffic
+///
 /// One line for each frontend: an address, port and protocol of a service.
 ///
 /// JSON: [{namespace, name, frontends: [{vip, port, protocol, id, backends,

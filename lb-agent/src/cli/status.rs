@@ -19,7 +19,10 @@ use crate::dataplane::{kernel, pins::Pins};
 use crate::net::{self, Device};
 use crate::report::{ProblemRow, Report, Work};
 
-/// Exits with 0 if this node is ready, with 1 if it is not.
+/// Say whether this node forwards, and what is wrong
+///
+/// Exits with 0 if this node is ready, with 1 if it is not (with JSON, always
+/// with 0).
 ///
 /// Ready: an agent runs, the tables hold what they should, and the programs
 /// are attached. Forwarding: the programs are attached, agent or not.
@@ -30,7 +33,8 @@ use crate::report::{ProblemRow, Report, Work};
 /// xdp: driver|generic|none, programs[]}], vips: [{address, state:
 /// ours|expired|others}], nodes: [{id, name, address, way:
 /// same-link|routed|unknown, device, mac, mtu}], frontends, local_backends,
-/// problems: [{name, severity, text}], mistakes[]}
+/// problems: [{name, severity, text}] (the
+/// worst 200), problems_total, mistakes[]}
 #[derive(Debug, Args)]
 pub(super) struct Status {
     #[command(flatten)]
@@ -55,6 +59,7 @@ struct Answer {
     frontends: usize,
     local_backends: usize,
     problems: Vec<ProblemRow>,
+    problems_total: usize,
     mistakes: Vec<String>,
 }
 
@@ -163,6 +168,7 @@ fn answer(pins: &Pins, report: Option<Report>) -> anyhow::Result<Answer> {
         frontends: view.frontends.len(),
         local_backends: view.backends.len(),
         problems: report.problems,
+        problems_total: report.problems_total,
         mistakes: report.mistakes,
     })
 }
@@ -319,6 +325,9 @@ fn print(answer: &Answer) {
     }
     for problem in &answer.problems {
         say!("{} ({}): {}", problem.severity, problem.name, problem.text);
+    }
+    if answer.problems_total > answer.problems.len() {
+        say!("and {} more", answer.problems_total - answer.problems.len());
     }
     for mistake in &answer.mistakes {
         say!("error: {mistake}; the last good state stays");

@@ -148,13 +148,13 @@ impl Attachments {
         })
     }
 
-    /// Attaches what should be attached, and takes off what should not. Links
-    /// that are pinned from before go over to this process's programs.
-    pub fn set(&mut self, wanted: &Wanted) -> Vec<AttachError> {
+    /// Attaches what should be attached. Links that are pinned from before go
+    /// over to this process's programs.
+    pub fn attach(&mut self, wanted: &Wanted) -> Vec<AttachError> {
         let mut errors = Vec::new();
         for ((hook, ifindex), device) in wanted {
             if !self.links.contains_key(&(*hook, *ifindex)) {
-                match self.attach(*hook, *ifindex, device) {
+                match self.attach_one(*hook, *ifindex, device) {
                     Ok(link) => {
                         self.links.insert((*hook, *ifindex), link);
                     }
@@ -162,6 +162,12 @@ impl Attachments {
                 }
             }
         }
+        errors
+    }
+
+    /// Takes off what should not be attached.
+    pub fn detach_others(&mut self, wanted: &Wanted) -> Vec<AttachError> {
+        let mut errors = Vec::new();
         self.links.retain(|place, _| wanted.contains_key(place));
         let pinned = self.pins.pinned_links().unwrap_or_default();
         for (hook, ifindex) in pinned {
@@ -172,12 +178,12 @@ impl Attachments {
         errors
     }
 
-    /// Everywhere that a program of ours is now.
-    pub fn attached(&self) -> impl Iterator<Item = (Hook, u32)> + '_ {
-        self.links.keys().copied()
-    }
-
-    fn attach(&mut self, hook: Hook, ifindex: u32, device: &str) -> Result<FdLink, AttachError> {
+    fn attach_one(
+        &mut self,
+        hook: Hook,
+        ifindex: u32,
+        device: &str,
+    ) -> Result<FdLink, AttachError> {
         let path = self.pins.link(hook, ifindex);
         if let Ok(pinned) = PinnedLink::from_pin(&path) {
             match self.update(hook, pinned) {

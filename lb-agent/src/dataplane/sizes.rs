@@ -15,7 +15,7 @@ pub struct MapSizes {
     /// Frontends: combinations of address, port and protocol
     #[arg(long, value_name = "N", default_value_t = default_size::FRONTENDS)]
     pub max_frontends: u32,
-    /// Pieces of pick tables, 1 KiB each: a frontend takes 1 (up to 4 pods) or more
+    /// Pieces of pick tables, 1 KiB each: a frontend takes 4 (up to 16 pods) to 256
     #[arg(long, value_name = "N", default_value_t = default_size::TABLE_CHUNKS)]
     pub max_table_chunks: u32,
     /// Endpoints of all frontends together, on all nodes
