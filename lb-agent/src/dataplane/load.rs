@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use aya::maps::{MapData, MapError, MapInfo, MapType};
 use aya::programs::{Program, ProgramError};
-use aya::{Ebpf, EbpfError, EbpfLoader};
+use aya::{Ebpf, EbpfError, EbpfLoader, VerifierLogLevel};
 use aya_obj::generated::bpf_map_type;
 use lb_common::LAYOUT_VERSION;
 use lb_common::maps::{Kind, MAPS, Map};
@@ -131,6 +131,10 @@ pub fn load(object: &Object, pins: &Pins, sizes: &MapSizes) -> Result<Ebpf, Load
         inspect(map, pins, sizes)?;
     }
     let mut loader = EbpfLoader::new();
+    // Why a program is refused, without the way to it: that is very long.
+    if !tracing::enabled!(tracing::Level::TRACE) {
+        loader.verifier_log_level(VerifierLogLevel::STATS);
+    }
     for map in MAPS {
         loader
             .map_pin_path(map.name, pins.map(map.name))
