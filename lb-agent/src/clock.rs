@@ -23,6 +23,12 @@ pub fn monotonic() -> Duration {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
+/// How long this thread has computed: what work costs, whoever else is busy.
+#[must_use]
+pub fn thread_cpu() -> Duration {
+    read(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
 /// The moment that timers of this process count from.
 #[must_use]
 pub fn instant() -> tokio::time::Instant {

@@ -13,6 +13,7 @@
 //! have been read once: an agent that knows nothing yet changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -249,7 +250,7 @@ impl Reconciler {
             self.report.not_ready = vec!["no good manifests have been read yet".to_owned()];
             self.write_report();
         }
-        self.ask();
+        self.ask(self.direct_pods());
         let question = self.tells.question.borrow().clone();
         let answered = async {
             let mut net = hears.net.clone();
@@ -303,11 +304,10 @@ impl Reconciler {
     }
 
     /// Tells netlink's task what there is to know about.
-    fn ask(&self) {
+    fn ask(&self, pods: BTreeSet<IpAddr>) {
         let this = &self.settings.node;
         let nodes = &self.inputs.facts.nodes;
         let others = nodes.values().filter(|node| node.name != *this);
-        let pods = self.direct_pods();
         let question = Question {
             own: nodes
                 .get(this)
@@ -325,8 +325,9 @@ impl Reconciler {
         });
     }
 
-    /// Pods here that are reached past the stack.
-    fn direct_pods(&self) -> BTreeSet<std::net::IpAddr> {
+    /// Pods here that are reached past the stack, from the facts: before the
+    /// first run, which must not forget the devices that the maps know.
+    fn direct_pods(&self) -> BTreeSet<IpAddr> {
         let direct = self.inputs.facts.services.values();
         let direct = direct.filter(|service| service.delivery == Delivery::Direct);
         let slices = direct.filter_map(|service| self.inputs.facts.slices.get(&service.name));
@@ -342,10 +343,12 @@ impl Reconciler {
     fn work(&mut self, schedule: &mut Schedule) {
         let mut watch = Stopwatch::start();
         let now = clock::now();
-        self.ask();
-        watch.lap("ask");
         let desired = desired(&self.inputs, &mut self.memo);
         watch.lap("desired");
+        let direct = desired.local.keys();
+        let direct = direct.filter(|backend| backend.delivery == Delivery::Direct);
+        self.ask(direct.map(|backend| backend.address).collect());
+        watch.lap("ask");
         let (target, more) = plan(&desired, &self.current, &mut self.ledger, now);
         watch.lap("plan");
         let steps = diff(&self.current, &target);
@@ -390,13 +393,15 @@ impl Reconciler {
         let work = &mut self.report.work;
         work.runs += 1;
         work.last_us = took_us;
+        work.last_cpu_us = watch.cpu_us();
         work.last_steps = steps;
         work.longest_us = work.longest_us.max(took_us);
         work.at_s = clock::boottime().as_secs();
         if work.runs == 1 {
             work.first_us = took_us;
         }
-        tracing::debug!(steps, took_us, parts_us = ?watch.laps, "reconciled");
+        let cpu_us = work.last_cpu_us;
+        tracing::debug!(steps, took_us, cpu_us, parts_us = ?watch.laps, "reconciled");
     }
 
     /// Sets when to run again although nothing new is heard.
@@ -607,6 +612,7 @@ impl Reconciler {
 /// How long the parts of a run take.
 #[derive(Debug)]
 struct Stopwatch {
+    cpu: Duration,
     last: Duration,
     laps: Vec<(&'static str, u64)>,
 }
@@ -614,6 +620,7 @@ struct Stopwatch {
 impl Stopwatch {
     fn start() -> Self {
         Self {
+            cpu: clock::thread_cpu(),
             last: clock::boottime(),
             laps: Vec::with_capacity(8),
         }
@@ -626,6 +633,12 @@ impl Stopwatch {
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         self.laps.push((name, took_us));
         self.last = now;
+    }
+
+    /// Of this thread, which does nothing else meanwhile.
+    fn cpu_us(&self) -> u64 {
+        let cpu = clock::thread_cpu().saturating_sub(self.cpu);
+        u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX)
     }
 
     fn total_us(&self) -> u64 {

@@ -50,6 +50,8 @@ pub struct Work {
     pub runs: u64,
     /// Of the last run: from facts to written maps.
     pub last_us: u64,
+    /// And how much of that was spent computing.
+    pub last_cpu_us: u64,
     pub last_steps: usize,
     /// The longest run, and the first one, which reads the maps back.
     pub longest_us: u64,

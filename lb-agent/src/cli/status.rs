@@ -28,8 +28,8 @@ use crate::report::{ProblemRow, Report, Work};
 /// are attached. Forwarding: the programs are attached, agent or not.
 ///
 /// JSON: {ready, not_ready[], forwarding, node, bpffs, layout, kernel,
-/// agent: {pid, version, manifests, work: {runs, last_us, last_steps,
-/// longest_us, first_us, at_s}} or null, uplinks: [{device, ifindex, mac, mtu,
+/// agent: {pid, version, manifests, work: {runs, last_us, last_cpu_us,
+/// last_steps, longest_us, first_us, at_s}} or null, uplinks: [{device, ifindex, mac, mtu,
 /// xdp: driver|generic|none, programs[]}], vips: [{address, state:
 /// ours|expired|others}], nodes: [{id, name, address, way:
 /// same-link|routed|unknown, device, mac, mtu}], frontends, local_backends,
