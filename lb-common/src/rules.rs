@@ -70,7 +70,7 @@ pub enum Decision {
     Reject,
     /// The owner may yet say that it has the flow: TCP will send it again.
     Unsettled,
-    /// Marked, and nothing here knows it.
+    /// Marked, and it has no pod here.
     Stranded,
 }
 
@@ -229,6 +229,15 @@ fn tcp(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl 
     if let Some(backend) = knowledge.embryonic() {
         return Code::embryonic(backend);
     }
+    // Its owner has told where it lives. A marked one came here by a table that
+    // is newer than ours; TCP will send it again.
+    if let Some(node) = knowledge.moved() {
+        return if marked {
+            Code::STRANDED
+        } else {
+            Code::hand_over(node, true)
+        };
+    }
     if marked {
         return match now {
             Place::Here(id) if knowledge.all_told() => Code::pick(id),
@@ -237,9 +246,6 @@ fn tcp(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl 
             Place::Nowhere if knowledge.all_told() => Code::REJECT,
             Place::Here(_) | Place::Node(_) | Place::Nowhere => Code::STRANDED,
         };
-    }
-    if let Some(node) = knowledge.moved() {
-        return Code::hand_over(node, true);
     }
     if let Place::Node(node) = home {
         return Code::hand_over(node, true);

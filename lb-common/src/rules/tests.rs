@@ -156,6 +156,21 @@ fn a_moved_flow_is_handed_on_to_its_owner() {
 }
 
 #[test]
+fn a_marked_packet_of_a_flow_that_moved_is_never_given_to_the_pick() {
+    for now in [HERE, THERE, Target::NONE] {
+        let mut known = Known {
+            moved: Some(7),
+            handed_over: true,
+            ..Known::default()
+        };
+        assert_eq!(
+            decide(Segment::Tcp, true, slot(now, THERE), &mut known),
+            Decision::Stranded,
+        );
+    }
+}
+
+#[test]
 fn a_handed_over_packet_with_nothing_here_is_handed_on_marked_never_plain() {
     for segment in [Segment::Syn, Segment::Tcp, Segment::Udp] {
         let mut known = Known {

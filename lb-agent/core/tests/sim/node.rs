@@ -67,23 +67,7 @@ impl Node {
             packet,
         };
         let segment = view.packet.kind.segment();
-        let decision = decide(segment, view.packet.marked, slot, &mut view);
-        self.kept_for_its_owner(packet, decision)
-    }
-
-    /// GAP(lb_common::rules): a marked packet of a flow that lives elsewhere,
-    /// as its owner has told, must not go to the pick. It comes here from a
-    /// node whose table is newer, in the moment after a change. The rules do
-    /// not ask `moved()` about marked packets; this goes when they do.
-    fn kept_for_its_owner(&self, packet: &Packet, decision: Decision) -> Decision {
-        match decision {
-            Decision::Deliver(Found::Pick(_))
-                if packet.marked && self.moved.contains_key(&packet.tuple.id) =>
-            {
-                Decision::Stranded
-            }
-            _ => decision,
-        }
+        decide(segment, view.packet.marked, slot, &mut view)
     }
 
     /// Notes that a packet goes to a pod here, and says which.
