@@ -49,7 +49,7 @@ impl Default for Settle {
     fn default() -> Self {
         Self {
             tcp_s: 3600,
-            udp_s: 60,
+            udp_s: 300,
         }
     }
 }

@@ -453,16 +453,23 @@ fn resample(slots: &[Slot], length: u32) -> Arc<[Slot]> {
 }
 
 /// Sets when the backends last changed, and whether that is still to be
-/// reckoned with. A frontend that is new here has changed too: flows that
-/// other nodes have known for long may now be picked to this one.
+/// reckoned with.
+///
+/// A frontend that was not in the maps has not changed (0): a new one has no
+/// flows yet, and of one whose maps were lost most flows are where the table
+/// says. To ask `next` about those would strand them.
 fn settle(value: &mut FrontendValue, old: Option<&FrontendValue>, ledger: &Ledger, now: Timestamp) {
     let now_s = now.seconds();
     value.changed_s = match old {
+        None => 0,
         Some(old) if old.endpoints_hash == value.endpoints_hash => old.changed_s,
-        Some(_) | None => now_s.max(1),
+        Some(_) => now_s.max(1),
     };
-    let age_s = now_s.saturating_sub(value.changed_s);
     value.flags &= !(flags::TCP_UNSETTLED | flags::UDP_UNSETTLED);
+    if value.changed_s == 0 {
+        return;
+    }
+    let age_s = now_s.saturating_sub(value.changed_s);
     if age_s < ledger.settle.tcp_s {
         value.flags |= flags::TCP_UNSETTLED;
     }
