@@ -5,6 +5,7 @@
 mod build;
 mod build_ebpf;
 mod lab;
+mod maps_doc;
 mod report;
 mod setup;
 mod test;
@@ -30,6 +31,8 @@ enum Command {
     BuildEbpf,
     /// Run all tests; those of the kernel and the network need root
     Test(test::Test),
+    /// Write lb-common/MAPS.md, the list of the kernel's tables
+    MapsDoc(maps_doc::MapsDoc),
     /// A network with a client, nodes and pods on this machine, to try things
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Command::Build => build::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(test) => test.run(),
+        Command::MapsDoc(maps_doc) => maps_doc.run(),
         Command::Lab(lab) => lab.run(),
     };
     match result {
