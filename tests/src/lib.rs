@@ -8,6 +8,8 @@ pub mod echo;
 pub mod interrupt;
 pub mod lab;
 pub mod netns;
+pub mod object;
+pub mod packet;
 pub mod require;
 pub mod wait;
 
