@@ -18,6 +18,7 @@ mod node;
 mod pod;
 mod process;
 mod render;
+mod settle;
 pub mod spec;
 mod teardown;
 mod topology;

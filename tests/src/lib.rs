@@ -7,6 +7,7 @@ pub mod command;
 pub mod echo;
 pub mod interrupt;
 pub mod lab;
+pub mod load;
 pub mod netns;
 pub mod object;
 pub mod packet;

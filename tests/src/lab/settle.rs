@@ -1,0 +1,133 @@
+//! Waiting until the agents have done what the manifests say, as their own
+//! tables and the client's neighbours show it.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::manifests::{Endpoint, Family};
+use super::{Lab, Node, UPLINK, address};
+use crate::wait;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// An endpoint of a service: its name, the pod's address, and whether it is
+/// ready, serving, terminating.
+type Known = (String, IpAddr, [bool; 3]);
+
+impl Lab {
+    /// Waits until every agent that runs has the endpoints of the manifests.
+    pub fn wait_applied(&self) -> Result<()> {
+        let wanted = self.wanted();
+        for node in self.nodes().filter(|node| node.agent_pid().is_some()) {
+            let what = format!("{} has the endpoints of the manifests", node.name());
+            wait::until_ok(LIMIT, &what, || {
+                let known = known(node)?;
+                ensure!(known == wanted, "it has {known:?} and not {wanted:?}");
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn wanted(&self) -> BTreeSet<Known> {
+        let mut wanted = BTreeSet::new();
+        for service in &self.manifests.services {
+            for (place, endpoint) in &self.manifests.endpoints {
+                let conditions = match endpoint {
+                    Endpoint::Ready => [true, true, false],
+                    Endpoint::Draining => [false, true, true],
+                    Endpoint::NotReady => [false, false, false],
+                    Endpoint::Gone => continue,
+                };
+                for family in [Family::Ipv4, Family::Ipv6] {
+                    let pod = family.of(address::pod(*place));
+                    wanted.insert((service.name.clone(), pod, conditions));
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Waits until exactly one node, and not `unlike`, owns the VIP.
+    pub fn wait_owner(&self, vip: IpAddr, unlike: Option<u8>) -> Result<Node<'_>> {
+        wait::until_ok(LIMIT, &format!("one node owns {vip}"), || {
+            let mut owners = Vec::new();
+            for node in self.nodes().filter(|node| node.agent_pid().is_some()) {
+                if node.owns(vip)? {
+                    owners.push(node);
+                }
+            }
+            let numbers: Vec<u8> = owners.iter().map(|node| node.number()).collect();
+            match owners[..] {
+                [owner] if Some(owner.number()) != unlike => Ok(owner),
+                _ => anyhow::bail!("the owners are {numbers:?}"),
+            }
+        })
+    }
+
+    /// Makes the client ask anew who has a VIP.
+    pub fn forget_neighbour(&self, vip: IpAddr) -> Result<()> {
+        // It need not know one.
+        self.client()
+            .ip(&format!("neigh replace {vip} dev {UPLINK} nud failed"))
+    }
+
+    /// The MAC address that the client has for an address on its link.
+    pub fn neighbour(&self, address: IpAddr) -> Result<Option<String>> {
+        let listing = self
+            .client()
+            .run("ip", &["-json", "neigh", "show", &address.to_string()])?;
+        let listing: Value = serde_json::from_str(&listing).context("`ip -json` prints JSON")?;
+        Ok(listing[0]["lladdr"].as_str().map(str::to_owned))
+    }
+}
+
+impl Node<'_> {
+    /// Whether this node's tables say that it answers for a VIP.
+    pub fn owns(self, vip: IpAddr) -> Result<bool> {
+        let status = self.ask(&["status"])?;
+        let vips = status["vips"].as_array().context("status has VIPs")?;
+        Ok(vips
+            .iter()
+            .any(|row| row["address"] == vip.to_string() && row["state"] == "ours"))
+    }
+
+    /// The MAC address of its uplink.
+    pub fn mac(self) -> Result<String> {
+        let listing = self
+            .namespace()
+            .run("ip", &["-json", "link", "show", "dev", UPLINK])?;
+        let listing: Value = serde_json::from_str(&listing).context("`ip -json` prints JSON")?;
+        let mac = listing[0]["address"].as_str();
+        mac.map(str::to_owned)
+            .context("an uplink has a MAC address")
+    }
+
+    /// How many packets met a reason so far.
+    pub fn counter(self, reason: &str) -> Result<u64> {
+        let answer = self.ask(&["counters"])?;
+        answer["counters"][reason]
+            .as_u64()
+            .with_context(|| format!("no counter {reason}"))
+    }
+}
+
+fn known(node: Node<'_>) -> Result<BTreeSet<Known>> {
+    let rows = node.ask(&["backends"])?;
+    let rows = rows.as_array().context("backends are a list")?;
+    rows.iter()
+        .map(|row| {
+            let is = |name: &str| row[name].as_bool().unwrap_or_default();
+            let address = row["address"].as_str().unwrap_or_default();
+            Ok((
+                row["service"].as_str().unwrap_or_default().to_owned(),
+                address.parse().context("a backend has an address")?,
+                [is("ready"), is("serving"), is("terminating")],
+            ))
+        })
+        .collect()
+}
