@@ -69,7 +69,6 @@ reasons! {
     handed_over_routed, Forward, Ingress, "to the pod's node behind a router: IP in UDP";
     handed_on, Forward, Ingress, "handed over once more, marked, on the same link";
     handed_on_routed, Forward, Ingress, "handed over once more, marked, behind a router";
-    handed_over_fragment, Forward, Ingress, "a later fragment, handed over with its first";
     // answered here
     arp_answered, Forward, Ingress, "ARP request for a VIP that this node owns, answered";
     ndp_answered, Forward, Ingress, "neighbour solicitation for a VIP that this node owns, answered";
@@ -81,7 +80,6 @@ reasons! {
     time_exceeded_answered, Forward, Ingress, "its TTL ends here: answered with time exceeded";
     // ICMP that belongs to flows
     icmp_error_delivered, Pass, Ingress, "ICMP error about a flow of a pod here, translated and delivered";
-    icmp_error_handed_over, Forward, Ingress, "ICMP error about a flow of a pod elsewhere, handed over";
     // untouched
     not_for_us, Pass, Ingress, "not for a VIP: untouched";
     not_ip, Pass, Ingress, "neither IP nor ARP: untouched";

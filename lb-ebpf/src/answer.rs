@@ -144,7 +144,7 @@ fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
         Ownership::Expired => return Err(Reason::vip_expired.into()),
         Ownership::Ours => {}
     }
-    Ok(advertise(ctx, frame, l2, ip, target, mac).ok_or(Reason::malformed_for_vip)?)
+    Ok(advertise(frame, l2, ip, target, mac).ok_or(Reason::malformed_for_vip)?)
 }
 
 /// Bytes of an advertisement with its option, IPv6 header not counted.
@@ -154,14 +154,7 @@ const ADVERTISEMENT_LEN: usize = size_of::<Neighbour>() + size_of::<LinkLayerOpt
 /// carry the sender's link-layer address (unicast probes, duplicate address
 /// detection), so the frame may have to grow by the option.
 #[inline(always)]
-fn advertise(
-    ctx: *mut xdp_md,
-    frame: Frame,
-    l2: L2,
-    ip: &Ip,
-    target: Addr,
-    mac: [u16; 3],
-) -> Option<Step> {
+fn advertise(frame: Frame, l2: L2, ip: &Ip, target: Addr, mac: [u16; 3]) -> Option<Step> {
     const SOLICITED: u32 = 0x4000_0000;
     const OVERRIDE: u32 = 0x2000_0000;
     const TARGET_LINK_LAYER: u8 = 2;

@@ -1,7 +1,6 @@
 //! How a flow is entered: first as an embryo, then, on proof that both sides
 //! take part, as established.
 
-use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
     backend::{BackendRef, BackendValue},
@@ -15,11 +14,10 @@ use lb_common::{
 };
 
 use crate::{
-    count, locate,
+    count,
     lookup::{client_hash, filter_cell},
     maps::{self, TCP_FLOWS, TCP_REVERSE, UDP_FLOWS, UDP_REVERSE, find},
     packet::jiffies,
-    parse,
 };
 
 /// How a flow is entered, in one number: the client's port as the pod sees it,
@@ -37,7 +35,7 @@ impl How {
     }
 
     #[inline(always)]
-    fn pod_client_port(self) -> u16 {
+    pub fn pod_client_port(self) -> u16 {
         self.0 as u16
     }
 
@@ -61,76 +59,55 @@ pub struct NewFlow<'a> {
     pub how: How,
 }
 
-/// The flow that a packet to a VIP belongs to.
-#[inline(always)]
-fn flow_of(ctx: *mut xdp_md, config: &Config) -> Option<FlowKey> {
-    let packet = locate::again(ctx, config).ok()?;
-    let l4 = parse::l4(&packet.frame, &packet.ip).ok()?;
-    Some(FlowKey {
-        client: packet.ip.src,
-        vip: packet.ip.dst,
-        client_port: l4.src_port,
-        vip_port: l4.dst_port,
-        protocol: packet.ip.protocol.into(),
-    })
-}
-
-/// Enters the flow of the packet in hand, which is not translated yet.
+/// Enters the flow that is pending.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_enter(ctx: *mut xdp_md, frontend: u32, backend: u32, how: u32) -> u32 {
-    let backend_ref = BackendRef::from_bits(backend);
-    let Some(config) = maps::config() else {
+pub extern "C" fn lb_enter() -> u32 {
+    let (Some(config), Some(pending)) = (maps::config(), maps::pending()) else {
         return 0;
     };
-    let Some(key) = flow_of(ctx, config) else {
-        return 0;
-    };
-    let Some(backend) = maps::backend_of(backend_ref) else {
+    let Some(backend) = maps::backend_of(pending.backend) else {
         return 0;
     };
     let flow = NewFlow {
-        key: &key,
-        backend_ref,
+        key: &pending.flow,
+        backend_ref: pending.backend,
         backend,
-        frontend,
-        how: How(how),
+        frontend: pending.frontend,
+        how: How(pending.how),
     };
     enter(config, &flow);
     0
 }
 
 /// Where the pod already knows the client's address and port by another VIP,
-/// enters the flow in hand with a source port that it does not know, and says
-/// which. 0: nothing is in the way, or nothing can be done.
+/// enters the flow that is pending with a source port that it does not know,
+/// and says which. 0: nothing is in the way, or nothing can be done.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_other_port(ctx: *mut xdp_md, frontend: u32, backend: u32, direct: u32) -> u32 {
-    let backend_ref = BackendRef::from_bits(backend);
-    let Some(config) = maps::config() else {
+pub extern "C" fn lb_other_port() -> u32 {
+    let (Some(config), Some(pending)) = (maps::config(), maps::pending()) else {
         return 0;
     };
-    let Some(key) = flow_of(ctx, config) else {
+    let Some(backend) = maps::backend_of(pending.backend) else {
         return 0;
     };
-    let Some(backend) = maps::backend_of(backend_ref) else {
-        return 0;
-    };
-    let taken = reverse_key(&key, backend.addr, backend.port, key.client_port);
-    if !taken_by_other(&taken, &key) {
+    let key = &pending.flow;
+    let taken = reverse_key(key, backend.addr, backend.port, key.client_port);
+    if !taken_by_other(&taken, key) {
         return 0;
     }
-    let Some(port) = other_port(taken, config, frontend) else {
+    let Some(port) = other_port(taken, config, pending.frontend) else {
         count::event(Reason::no_source_port);
         return 0;
     };
     count::event(Reason::source_port_changed);
     let flow = NewFlow {
-        key: &key,
-        backend_ref,
+        key,
+        backend_ref: pending.backend,
         backend,
-        frontend,
-        how: How::new(port, state::UNPROVEN, direct != 0),
+        frontend: pending.frontend,
+        how: How::new(port, state::UNPROVEN, How(pending.how).direct()),
     };
     enter(config, &flow);
     u32::from(port)

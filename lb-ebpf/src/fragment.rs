@@ -1,17 +1,15 @@
 //! Later fragments: what was done with the first is done with them.
 
-use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
     config::Config,
-    fragment::{FragmentKey, FragmentValue, what},
+    fragment::{FragmentKey, FragmentValue},
     limits::FRAGMENT_SECONDS,
     table::Target,
     verdict::Reason,
 };
 
 use crate::{
-    locate,
     maps::{self, FRAGMENTS, find},
     packet::jiffies,
     parse::{Fragment, Ip},
@@ -27,35 +25,36 @@ pub fn key(ip: &Ip, part: &Fragment) -> FragmentKey {
     }
 }
 
-/// Leaves word of what is done with the first fragment in hand: `target` is a
-/// node's id, or a backend's where it is delivered here.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn lb_remember(ctx: *mut xdp_md, frontend: u32, target: u32, done: u32) -> u32 {
-    let Some(config) = maps::config() else {
-        return 0;
+/// Prepares word of what is done with the first fragment in hand, for
+/// [`lb_remember`] to leave.
+#[inline(always)]
+pub fn prepare(ip: &Ip, frontend: u32, target: Target, done: u16, translated: Addr) -> bool {
+    if !ip.fragment.is_first() {
+        return false;
+    }
+    let Some(pending) = maps::pending() else {
+        return false;
     };
-    let Ok(packet) = locate::again(ctx, config) else {
-        return 0;
-    };
-    let part = packet.ip.fragment;
-    let mut value = FragmentValue {
-        translated: Addr::UNSPECIFIED,
-        covered: part.len,
+    pending.fragment_key = key(ip, &ip.fragment);
+    pending.fragment = FragmentValue {
+        translated,
+        covered: ip.fragment.len,
         seen: jiffies(),
         frontend,
-        target: Target::node(target as u16),
-        what: done as u16,
+        target,
+        what: done,
     };
-    if value.what == what::DELIVERED {
-        let Some(backend) = maps::backend(target as u16) else {
-            return 0;
-        };
-        value.translated = backend.addr;
-        value.target = Target::local(target as u16);
+    true
+}
+
+/// Leaves word of what was done with a first fragment.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_remember() -> u32 {
+    if let Some(pending) = maps::pending() {
+        // A full table evicts the oldest; a failure costs this datagram only.
+        let _ = FRAGMENTS.insert(&pending.fragment_key, &pending.fragment, 0);
     }
-    // A full table evicts the oldest; a failure costs this datagram only.
-    let _ = FRAGMENTS.insert(key(&packet.ip, &part), value, 0);
     0
 }
 

@@ -5,7 +5,6 @@ use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
     checksum::ChecksumUpdate,
-    config::Config,
     flow::{FlowKey, TCP},
     frontend::FrontendKey,
     hash::source_hash,
@@ -16,6 +15,7 @@ use lb_common::{
 
 use crate::{
     answer,
+    establish::How,
     header::{Icmp, Ipv4, Ipv6, Tcp, Udp},
     locate::{self, Packet},
     lookup::Lookup,
@@ -23,7 +23,7 @@ use crate::{
     packet::jiffies,
     parse::{self, Family, Ip, has_ports},
     select::{segment, to_node},
-    step::{Stage, Step, flatten},
+    step::{Hint, Stage, Step, flatten},
     translate::{self, address_update},
     tunnel::pop,
 };
@@ -59,15 +59,15 @@ pub struct Ports {
 /// ICMP to a VIP: echo, neighbour discovery, errors.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_icmp(ctx: *mut xdp_md) -> u32 {
-    flatten(icmp(ctx)).0
+pub extern "C" fn lb_icmp(ctx: *mut xdp_md, hint: u32) -> u32 {
+    flatten(icmp(ctx, Hint(hint))).0
 }
 
 #[inline(always)]
-fn icmp(ctx: *mut xdp_md) -> Result<Step, Step> {
+fn icmp(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
     let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
-    let packet = locate::again(ctx, config)?;
+    let packet = locate::again(ctx, config, hint)?;
     let ip = &packet.ip;
     let header = packet
         .frame
@@ -82,21 +82,24 @@ fn icmp(ctx: *mut xdp_md) -> Result<Step, Step> {
         return Ok(answer::echo(&packet.frame, ip, mac, config)?);
     }
     if is_error(ip.family, header.kind) {
-        return error(&packet, config);
+        return Err(Step::go_on(Stage::IcmpError));
     }
     Err(Reason::icmp_unrelated.into())
 }
 
 /// An ICMP error to a VIP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_icmp_error(ctx: *mut xdp_md, hint: u32) -> u32 {
+    flatten(error(ctx, Hint(hint))).0
+}
+
 #[inline(always)]
-fn error(packet: &Packet, config: &Config) -> Result<Step, Step> {
+fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
+    let config = maps::config().ok_or(Reason::not_for_us)?;
+    let packet = &locate::again(ctx, config, hint)?;
     let frame = &packet.frame;
-    let quoted_at = packet.ip.l4 + size_of::<Icmp>();
-    let quoted =
-        parse::ip(frame, packet.ip.family, quoted_at).map_err(|_| Reason::icmp_unrelated)?;
-    if !has_ports(quoted.protocol) || quoted.fragment.is_later() || quoted.src != packet.ip.dst {
-        return Err(Reason::icmp_unrelated.into());
-    }
+    let quoted = quoted(packet)?;
     let ports = frame
         .header::<Ports>(quoted.l4)
         .ok_or(Reason::icmp_unrelated)?;
@@ -129,20 +132,16 @@ fn error(packet: &Packet, config: &Config) -> Result<Step, Step> {
         backend: None,
     };
     match decide(segment, packet.came.marked(), slot, &mut lookup) {
-        Decision::HandOver { node, marked } => {
-            let sent = to_node(packet, node, marked, frontend.id)?;
-            Ok(Step::done(Reason::icmp_error_handed_over, sent.action()))
-        }
-        Decision::Deliver(Found::Established(_) | Found::Embryonic(_)) => {
-            let backend = lookup.backend.ok_or(Reason::icmp_unrelated)?;
-            let pod_client_port = match (&lookup.established, &lookup.embryo) {
-                (Some(flow), _) => flow.pod_client_port,
-                (None, _) => client_port,
+        Decision::HandOver { node, marked } => to_node(packet, node, marked, frontend.id),
+        Decision::Deliver(Found::Established(named) | Found::Embryonic(named)) => {
+            let pod_client_port = match &lookup.established {
+                Some(flow) => flow.pod_client_port,
+                None => client_port,
             };
-            to_pod(packet, &quoted, backend.addr, backend.port, pod_client_port)
-                .ok_or(Reason::malformed_for_vip)?;
-            let action = translate::pass(packet.ctx, 0);
-            Ok(Step::done(Reason::icmp_error_delivered, action))
+            let pending = maps::pending().ok_or(Reason::icmp_unrelated)?;
+            pending.backend = named;
+            pending.how = How::new(pod_client_port, 0, false).0;
+            Ok(Step::go_on(Stage::IcmpToPod))
         }
         // Nobody here has begun such a flow.
         Decision::Deliver(Found::New(_) | Found::Pick(_))
@@ -150,6 +149,42 @@ fn error(packet: &Packet, config: &Config) -> Result<Step, Step> {
         | Decision::Unsettled
         | Decision::Stranded => Err(Reason::icmp_unrelated.into()),
     }
+}
+
+/// Delivers an error about a flow of the pending backend, which knows the
+/// client by the pending port.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_icmp_to_pod(ctx: *mut xdp_md, hint: u32) -> u32 {
+    flatten(deliver(ctx, Hint(hint))).0
+}
+
+#[inline(always)]
+fn deliver(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
+    let config = maps::config().ok_or(Reason::not_for_us)?;
+    let pending = maps::pending().ok_or(Reason::icmp_unrelated)?;
+    let client_port = How(pending.how).pod_client_port();
+    let backend = maps::backend_of(pending.backend).ok_or(Reason::icmp_unrelated)?;
+    let packet = locate::again(ctx, config, hint)?;
+    let quoted = quoted(&packet)?;
+    to_pod(&packet, &quoted, backend.addr, backend.port, client_port)
+        .ok_or(Reason::malformed_for_vip)?;
+    let action = translate::pass(packet.ctx, 0);
+    Ok(Step::done(Reason::icmp_error_delivered, action))
+}
+
+/// The packet that an error quotes, if it is an answer from the VIP.
+#[inline(always)]
+fn quoted(packet: &Packet) -> Result<Ip, Reason> {
+    let at = packet
+        .frame
+        .blur(packet.ip.l4 + size_of::<Icmp>(), parse::OFFSET_MAX);
+    let quoted =
+        parse::ip(&packet.frame, packet.ip.family, at).map_err(|_| Reason::icmp_unrelated)?;
+    if !has_ports(quoted.protocol) || quoted.fragment.is_later() || quoted.src != packet.ip.dst {
+        return Err(Reason::icmp_unrelated);
+    }
+    Ok(quoted)
 }
 
 /// Translates the error and what it quotes, and takes away what other nodes

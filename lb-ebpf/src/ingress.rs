@@ -6,51 +6,92 @@ use lb_common::{flow::ICMPV6, verdict::Reason};
 use crate::{
     answer::{self, lb_neighbour},
     count,
+    establish::{lb_enter, lb_other_port},
+    fragment::lb_remember,
     header::{Ipv6, ethertype},
-    icmp::lb_icmp,
-    locate, maps,
+    icmp::{lb_icmp, lb_icmp_error, lb_icmp_to_pod},
+    locate::{self, lb_outer},
+    maps,
     packet::Frame,
     parse::{self, L2, has_ports, is_icmp},
     reject::{Answer, lb_answer},
     select::{lb_later_fragment, select},
-    step::{Stage, Step, flatten},
+    step::{Hint, Stage, Step, flatten},
     tunnel::lb_hand_over,
 };
 
 /// Decides, counts once, and says what the kernel is to do.
 #[inline(always)]
 pub fn run(ctx: *mut xdp_md) -> u32 {
-    let mut step = flatten(ingress(ctx));
+    let mut step = Step(lb_fast(ctx, Hint::NONE.0));
     if !step.is(Stage::Done) {
         step = rarer(ctx, step);
+    }
+    if step.has_flow_to_enter() {
+        lb_enter();
+    }
+    if step.has_fragment_to_remember() {
+        lb_remember();
     }
     count::reason(step.reason());
     step.action()
 }
 
-/// The stages with functions of their own. ICMP may turn out to be neighbour
-/// discovery, and any may end in an answer; nothing goes round.
+/// The stages that are not on the fast path. Each is a function of the kernel's
+/// own, checked by the verifier for itself, and called from here rather than
+/// from one another: together they may use half a kilobyte of stack.
 #[inline(always)]
 fn rarer(ctx: *mut xdp_md, mut step: Step) -> Step {
+    let mut hint = Hint::NONE;
+    if step.is(Stage::Outer) {
+        hint = Hint(lb_outer(ctx));
+        if hint.inner() == 0 {
+            return Reason::not_for_us.into();
+        }
+        step = Step(lb_fast(ctx, hint.0));
+    }
+    if step.is(Stage::Collision) {
+        let port = lb_other_port();
+        step = Step(lb_fast(ctx, hint.begin_with(port).0));
+    }
     if step.is(Stage::LaterFragment) {
-        step = Step(lb_later_fragment(ctx));
-    } else if step.is(Stage::Icmp) {
-        step = Step(lb_icmp(ctx));
+        step = Step(lb_later_fragment(ctx, hint.0));
+    }
+    if step.is(Stage::Icmp) {
+        step = Step(lb_icmp(ctx, hint.0));
+    }
+    if step.is(Stage::IcmpError) {
+        step = Step(lb_icmp_error(ctx, hint.0));
+    }
+    if step.is(Stage::IcmpToPod) {
+        step = Step(lb_icmp_to_pod(ctx, hint.0));
     }
     if step.is(Stage::Neighbour) {
         step = Step(lb_neighbour(ctx));
     }
     if step.is(Stage::HandOver) {
-        step = Step(lb_hand_over(ctx, step.0));
+        step = Step(lb_hand_over(ctx, step.0, hint.0));
     }
     if step.is(Stage::Answer) {
-        step = Step(lb_answer(ctx, step.0));
+        step = Step(lb_answer(ctx, step.0, hint.0));
     }
-    step
+    // What is asked for twice is not done.
+    if step.is(Stage::Done) {
+        step
+    } else {
+        Reason::stranded.into()
+    }
+}
+
+/// The fast path: everything that a packet of a flow needs.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_fast(ctx: *mut xdp_md, hint: u32) -> u32 {
+    flatten(ingress(ctx, Hint(hint))).0
 }
 
 #[inline(always)]
-fn ingress(ctx: *mut xdp_md) -> Result<Step, Step> {
+fn ingress(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
     let frame = Frame::of_xdp(ctx, config);
     let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
@@ -61,7 +102,7 @@ fn ingress(ctx: *mut xdp_md) -> Result<Step, Step> {
     if may_be_neighbour(&frame, l2) {
         return Err(Step::go_on(Stage::Neighbour));
     }
-    let packet = &locate::packet(ctx, frame, l2, config)?;
+    let packet = &locate::packet(ctx, frame, l2, config, hint)?;
     let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
     if !locate::is_for(&frame, mac) {
         return Err(Reason::other_mac.into());
@@ -71,7 +112,7 @@ fn ingress(ctx: *mut xdp_md) -> Result<Step, Step> {
         return Err(Step::go_on(Stage::LaterFragment));
     }
     if has_ports(ip.protocol) {
-        return select(packet, config);
+        return select(packet, config, hint);
     }
     // The filter may be wrong: look before anything is touched.
     if maps::vip(&ip.dst).is_none() {

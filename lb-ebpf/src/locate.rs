@@ -9,6 +9,7 @@ use crate::{
     maps::{self, VIP_FILTER, filtered},
     packet::{Frame, ifindex, whole_len},
     parse::{self, Family, Ip, L2},
+    step::{Hint, Stage, Step},
     tunnel::{self, Came, mac_words},
 };
 
@@ -46,7 +47,13 @@ impl Packet {
 
 /// Finds the packet for a VIP. `Err`: there is none, and why.
 #[inline(always)]
-pub fn packet(ctx: *mut xdp_md, frame: Frame, l2: L2, config: &Config) -> Result<Packet, Reason> {
+pub fn packet(
+    ctx: *mut xdp_md,
+    frame: Frame,
+    l2: L2,
+    config: &Config,
+    hint: Hint,
+) -> Result<Packet, Step> {
     let (family, marked) = Family::of(&frame, l2).ok_or(Reason::not_ip)?;
     let (_, dst) = parse::addresses(&frame, family, l2.len).ok_or(Reason::malformed)?;
     let mut tunnelled = false;
@@ -55,21 +62,20 @@ pub fn packet(ctx: *mut xdp_md, frame: Frame, l2: L2, config: &Config) -> Result
     let mut inner_family = family;
     if !filtered!(VIP_FILTER, vip_bit(dst)) {
         if marked || (dst != config.node_v4 && dst != config.node_v6) {
-            return Err(Reason::not_for_us);
+            return Err(Reason::not_for_us.into());
         }
-        let inner = lb_outer(ctx);
-        if inner == 0 {
-            return Err(Reason::not_for_us);
+        if hint.inner() == 0 {
+            return Err(Step::go_on(Stage::Outer));
         }
         tunnelled = true;
-        marked = inner & OUTER_MARKED != 0;
-        l3 = inner as usize & parse::OFFSET_MAX;
+        marked = hint.inner_marked();
+        l3 = hint.inner();
         inner_family = Family::by_version(&frame, l3).ok_or(Reason::not_for_us)?;
     }
     let l3 = frame.blur(l3, parse::OFFSET_MAX);
     let ip = parse::ip(&frame, inner_family, l3)?;
     if ip.len as usize + l3 > frame.len() && ip.len as usize + l3 > whole_len(&frame) {
-        return Err(Reason::malformed_for_vip);
+        return Err(Reason::malformed_for_vip.into());
     }
     Ok(Packet {
         ctx,
@@ -79,9 +85,6 @@ pub fn packet(ctx: *mut xdp_md, frame: Frame, l2: L2, config: &Config) -> Result
         came: Came::new(&frame, tunnelled, marked),
     })
 }
-
-/// A bit in what [`lb_outer`] says, beside the place of the inner packet.
-const OUTER_MARKED: u32 = 1 << 16;
 
 /// If the frame is an outer header of ours, from a node that we know, around a
 /// packet that may be for a VIP: where that packet is, and whether it is
@@ -99,6 +102,10 @@ pub extern "C" fn lb_outer(ctx: *mut xdp_md) -> u32 {
 fn outer(frame: Frame, config: &Config) -> Option<u32> {
     let l2 = parse::l2(&frame)?;
     let (family, _) = Family::of(&frame, l2)?;
+    let (_, dst) = parse::addresses(&frame, family, l2.len)?;
+    if dst != config.node_v4 && dst != config.node_v6 {
+        return None;
+    }
     let outer = parse::ip(&frame, family, l2.len).ok()?;
     let (inner, marked) = tunnel::seen(&frame, config, &outer)?;
     let inner_family = Family::by_version(&frame, inner)?;
@@ -106,15 +113,15 @@ fn outer(frame: Frame, config: &Config) -> Option<u32> {
     if !filtered!(VIP_FILTER, vip_bit(dst)) {
         return None;
     }
-    Some(inner as u32 | if marked { OUTER_MARKED } else { 0 })
+    Some(inner as u32 | if marked { Hint::MARKED } else { 0 })
 }
 
 /// The same from the beginning, for programs that are called in the middle.
 #[inline(always)]
-pub fn again(ctx: *mut xdp_md, config: &Config) -> Result<Packet, Reason> {
+pub fn again(ctx: *mut xdp_md, config: &Config, hint: Hint) -> Result<Packet, Step> {
     let frame = Frame::of_xdp(ctx, config);
     let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
-    packet(ctx, frame, l2, config)
+    packet(ctx, frame, l2, config, hint)
 }
 
 /// The MAC of the uplink that the packet came by, if it is one of ours.

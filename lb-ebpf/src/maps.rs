@@ -12,7 +12,8 @@ use lb_common::{
     config::Config,
     filter::AddrFilter,
     flow::{
-        EmbryoSet, FlowKey, FlowValue, MovedValue, ReverseKey, ReverseValue, ToldKey, ToldValue,
+        EmbryoSet, FlowKey, FlowValue, MovedValue, Pending, ReverseKey, ReverseValue, ToldKey,
+        ToldValue,
     },
     fragment::{FragmentKey, FragmentValue},
     frontend::{FrontendKey, FrontendValue},
@@ -35,6 +36,8 @@ pub static VIPS: HashMap<Addr, VipValue, { default_size::VIPS as usize }> = Hash
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTENDS as usize }> =
     HashMap::new();
+#[btf_map]
+pub static FRONTEND_KEYS: Array<FrontendKey, { default_size::FRONTENDS as usize }> = Array::new();
 #[btf_map]
 pub static TABLES: Array<Chunk, { default_size::TABLE_CHUNKS as usize }> = Array::new();
 #[btf_map]
@@ -81,6 +84,8 @@ pub static TRAFFIC: PerCpuArray<Traffic, { default_size::FRONTENDS as usize }> =
 pub static POD_TRAFFIC: PerCpuArray<Traffic, { BACKENDS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]
 pub static RATES: PerCpuArray<Rate, { rate::KINDS as usize }> = PerCpuArray::new();
+#[btf_map]
+pub static PENDING: PerCpuArray<Pending, 1> = PerCpuArray::new();
 #[btf_map]
 pub static ENDPOINTS: HashMap<
     EndpointKey,
@@ -173,3 +178,19 @@ macro_rules! filtered {
     }};
 }
 pub(crate) use filtered;
+
+/// What stages leave for each other, on this CPU.
+#[inline(always)]
+pub fn pending() -> Option<&'static mut Pending> {
+    PENDING.get_ptr_mut(0).map(|pending| {
+        // SAFETY: a per-CPU entry of an array, and one packet at a time is in
+        // hand on a CPU.
+        unsafe { &mut *pending }
+    })
+}
+
+/// The VIP and port of a frontend, by its id.
+#[inline(always)]
+pub fn frontend_key(id: u32) -> Option<&'static FrontendKey> {
+    FRONTEND_KEYS.get(id).map(extend)
+}

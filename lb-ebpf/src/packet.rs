@@ -2,7 +2,10 @@
 
 use core::mem::size_of;
 
-use aya_ebpf::{bindings::xdp_md, helpers::generated as helpers};
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    helpers::generated as helpers,
+};
 use lb_common::config::Config;
 
 /// The linear part of a packet: where it begins and where it ends.
@@ -14,7 +17,7 @@ pub struct Frame {
     start: usize,
     end: usize,
     zero: usize,
-    /// The kernel's context that it was made from.
+    /// The kernel's context that it was made from; null for the stack's.
     ctx: *mut xdp_md,
 }
 
@@ -27,6 +30,22 @@ impl Frame {
             zero,
             ctx,
         }
+    }
+
+    /// The linear part of a packet in the stack, and what was written in front
+    /// of it.
+    #[inline(always)]
+    pub fn of_skb(skb: *mut __sk_buff, config: &Config) -> Self {
+        // SAFETY: the kernel passes a valid context.
+        let (start, end) = unsafe { ((*skb).data, (*skb).data_end) };
+        Self::new(core::ptr::null_mut(), start, end, config.zero as usize)
+    }
+
+    #[inline(always)]
+    pub fn of_skb_metadata(skb: *mut __sk_buff) -> Self {
+        // SAFETY: the kernel passes a valid context.
+        let (start, end) = unsafe { ((*skb).data_meta, (*skb).data) };
+        Self::new(core::ptr::null_mut(), start, end, 0)
     }
 
     /// What `lb_ingress` may write in front of the packet.

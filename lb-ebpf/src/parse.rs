@@ -21,7 +21,7 @@ pub const ETHERNET_LEN: usize = size_of::<Ethernet>();
 /// Bounds for the verifier, each a power of two less one: the link header (22
 /// bytes at the most), and where a packet's transport header may begin (outer
 /// and inner headers, extension headers of up to 2 KiB each cut short).
-const L2_MAX: usize = 0x1f;
+pub const L2_MAX: usize = 0x1f;
 pub const OFFSET_MAX: usize = 0x1ff;
 
 /// Where the Ethernet header and its tags end, and what follows.
@@ -210,21 +210,37 @@ fn ipv4(frame: &Frame, l3: usize) -> Result<Ip, Reason> {
     })
 }
 
+/// Parses the IP header of a packet that leaves: pods send no extension headers
+/// but the fragment header, so no others are walked.
+#[inline(always)]
+pub fn leaving(frame: &Frame, family: Family, l3: usize) -> Option<Ip> {
+    let mut ip = if family.is_v4() {
+        ipv4(frame, l3).ok()?
+    } else {
+        let mut ip = ipv6_fixed(frame, l3).ok()?;
+        if ip.protocol == extension::FRAGMENT {
+            let header = frame.header::<Extension>(ip.l4)?;
+            ip.protocol = header.next_header;
+            ip.l4 = frame.blur(ip.l4 + size_of::<Extension>(), OFFSET_MAX);
+            ip.fragment = Fragment {
+                is_part: usize::from(u16::from_be(header.fragment) & 0xfff9),
+                identification: u32::from_be(header.identification),
+                offset: u32::from(u16::from_be(header.fragment) & 0xfff8),
+                len: ip.len.wrapping_sub((ip.l4 - l3) as u32),
+            };
+        }
+        ip
+    };
+    ip.family = ip.family.blurred(frame);
+    ip.protocol = frame.blur(usize::from(ip.protocol), 0xff) as u8;
+    ip.fragment.is_part = frame.blur(ip.fragment.is_part, 0xffff);
+    Some(ip)
+}
+
 #[inline(always)]
 fn ipv6(frame: &Frame, l3: usize) -> Result<Ip, Reason> {
-    let ip = frame.header::<Ipv6>(l3).ok_or(Reason::malformed)?;
-    let len = u32::from(u16::from_be(ip.payload_len)) + size_of::<Ipv6>() as u32;
-    let mut parsed = Ip {
-        family: Family::V6,
-        l3,
-        l4: l3 + size_of::<Ipv6>(),
-        len,
-        protocol: ip.next_header,
-        ttl: ip.hop_limit,
-        src: Addr::from_words(ip.src),
-        dst: Addr::from_words(ip.dst),
-        fragment: Fragment::WHOLE,
-    };
+    let mut parsed = ipv6_fixed(frame, l3)?;
+    let len = parsed.len;
     if !is_extension(parsed.protocol) {
         return Ok(parsed);
     }
@@ -251,6 +267,23 @@ fn ipv6(frame: &Frame, l3: usize) -> Result<Ip, Reason> {
         };
     }
     Ok(parsed)
+}
+
+#[inline(always)]
+fn ipv6_fixed(frame: &Frame, l3: usize) -> Result<Ip, Reason> {
+    let ip = frame.header::<Ipv6>(l3).ok_or(Reason::malformed)?;
+    let len = u32::from(u16::from_be(ip.payload_len)) + size_of::<Ipv6>() as u32;
+    Ok(Ip {
+        family: Family::V6,
+        l3,
+        l4: l3 + size_of::<Ipv6>(),
+        len,
+        protocol: ip.next_header,
+        ttl: ip.hop_limit,
+        src: Addr::from_words(ip.src),
+        dst: Addr::from_words(ip.dst),
+        fragment: Fragment::WHOLE,
+    })
 }
 
 /// What [`lb_extensions`] found, in one number.

@@ -18,7 +18,7 @@ use crate::{
     maps,
     packet::{Frame, adjust_head, adjust_tail, jiffies, whole_len},
     parse::{self, Family, Ip, L4},
-    step::{Step, flatten},
+    step::{Hint, Step, flatten},
     tunnel::{copy_link_header, pop},
 };
 
@@ -103,15 +103,15 @@ impl Answer {
 /// Answers the sender of the packet from its destination, which is a VIP.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_answer(ctx: *mut xdp_md, step: u32) -> u32 {
-    flatten(reject(ctx, Step(step).to_answer())).0
+pub extern "C" fn lb_answer(ctx: *mut xdp_md, step: u32, hint: u32) -> u32 {
+    flatten(reject(ctx, Step(step).to_answer(), Hint(hint))).0
 }
 
 #[inline(always)]
-fn reject(ctx: *mut xdp_md, answer: Answer) -> Result<Step, Step> {
+fn reject(ctx: *mut xdp_md, answer: Answer, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
     let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
-    let packet = locate::again(ctx, config)?;
+    let packet = locate::again(ctx, config, hint)?;
     let ip = &packet.ip;
     // RFC 1122 §3.2.2: later fragments are not answered, nor is what came from
     // everybody.
@@ -202,9 +202,7 @@ fn header_len(family: Family) -> usize {
 /// RFC 9293 §3.10.7.1: a reset that the sender will believe.
 #[inline(always)]
 fn reset_segment(packet: &Packet, l4: &L4) -> Option<Frame> {
-    let Packet {
-        ctx, frame, l2, ip, ..
-    } = *packet;
+    let Packet { frame, l2, ip, .. } = *packet;
     let ip = &ip;
     pop(packet)?;
     let tcp_at = l2.len + header_len(ip.family);
@@ -253,9 +251,7 @@ const QUOTE_V6: u32 = 104;
 /// An ICMP error that quotes the packet.
 #[inline(always)]
 fn error(packet: &Packet, answer: Answer) -> Option<Frame> {
-    let Packet {
-        ctx, frame, l2, ip, ..
-    } = *packet;
+    let Packet { frame, l2, ip, .. } = *packet;
     let ip = &ip;
     pop(packet)?;
     let (limit, protocol) = if ip.family.is_v4() {

@@ -3,21 +3,22 @@
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
+    addr::Addr,
     backend::{BackendRef, BackendValue},
     config::Config,
     flow::{Embryo, FlowKey, FlowValue, TCP, at_or_after, embryo, state, tcp_flags},
     fragment::what,
-    frontend::{FrontendKey, FrontendValue, flags},
+    frontend::{FrontendKey, flags},
     hash::source_hash,
     node::{NodeValue, kind},
     rules::{Decision, Found, Segment, decide},
-    table::slot_index,
+    table::{Target, slot_index},
     verdict::Reason,
 };
 
 use crate::{
     count,
-    establish::{self, How, lb_enter, lb_other_port, reverse_key},
+    establish::{self, How, reverse_key},
     fragment,
     locate::{self, Packet},
     lookup::{Lookup, client_hash, embryo_set, may_be_established, tag},
@@ -25,16 +26,26 @@ use crate::{
     packet::jiffies,
     parse::{self, Ip, L4},
     reject::Answer,
-    step::{Step, flatten},
+    step::{Hint, Stage, Step, flatten},
     translate,
-    tunnel::{hand_over, lb_uncover, overhead, pop, send},
+    tunnel::{lb_uncover, overhead, pop, send},
 };
 
 /// A TCP or UDP packet whose destination may be a VIP.
 #[inline(always)]
-pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
+pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step> {
     let l4 = &parse::l4(&packet.frame, &packet.ip)?;
     let ip = &packet.ip;
+    // Kept in the scratch entry rather than on the stack, which is small.
+    let pending = maps::pending().ok_or(Reason::not_for_us)?;
+    pending.flow = FlowKey {
+        client: ip.src,
+        vip: ip.dst,
+        client_port: l4.src_port,
+        vip_port: l4.dst_port,
+        protocol: ip.protocol.into(),
+    };
+    let flow = &pending.flow;
     let key = FrontendKey::new(ip.dst, l4.dst_port, ip.protocol);
     let Some(frontend) = maps::frontend(&key) else {
         if maps::vip(&ip.dst).is_none() {
@@ -43,21 +54,14 @@ pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
         return Err(Step::answer(Answer::NoFrontend));
     };
     count::frontend(frontend.id, ip.len);
-    let hash = source_hash(frontend.seed, ip.src, l4.src_port, ip.protocol);
+    let hash = source_hash(frontend.seed, flow.client, l4.src_port, ip.protocol);
     let slot =
         maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
     let segment = segment(ip.protocol, l4.flags);
-    let flow = FlowKey {
-        client: ip.src,
-        vip: ip.dst,
-        client_port: l4.src_port,
-        vip_port: l4.dst_port,
-        protocol: ip.protocol.into(),
-    };
     let mut lookup = Lookup {
         config,
         frontend,
-        flow: &flow,
+        flow,
         frame: packet.frame,
         segment,
         ack: Some(l4.ack),
@@ -69,7 +73,7 @@ pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
     };
     match decide(segment, packet.came.marked(), slot, &mut lookup) {
         Decision::HandOver { node, marked } => to_node(packet, node, marked, frontend.id),
-        Decision::Deliver(found) => deliver(packet, l4, found, &mut lookup),
+        Decision::Deliver(found) => deliver(packet, l4, found, &mut lookup, hint),
         Decision::Reject => Err(Step::answer(Answer::NoBackend)),
         Decision::Unsettled => Err(Reason::unsettled.into()),
         Decision::Stranded => Err(Reason::stranded.into()),
@@ -96,20 +100,19 @@ pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Resul
         return Err(Step::answer(Answer::TimeExceeded));
     }
     fits(ip, next_hop)?;
-    if ip.fragment.is_first() {
-        let what = if marked {
-            what::HANDED_ON_MARKED
-        } else {
-            what::HANDED_OVER
-        };
-        fragment::lb_remember(packet.ctx, frontend, node.into(), what.into());
-    }
+    let done = if marked {
+        what::HANDED_ON_MARKED
+    } else {
+        what::HANDED_OVER
+    };
+    let target = Target::node(node);
+    let first = fragment::prepare(ip, frontend, target, done, Addr::UNSPECIFIED);
     if marked || packet.came.around() || next_hop.kind != kind::SAME_LINK {
-        return Ok(Step::hand_over(node, marked));
+        return Ok(Step::hand_over(node, marked).and_remember(first));
     }
     translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
     let action = send(&packet.frame, next_hop).ok_or(Reason::malformed_for_vip)?;
-    Ok(Step::done(Reason::handed_over, action))
+    Ok(Step::done(Reason::handed_over, action).and_remember(first))
 }
 
 #[inline(always)]
@@ -125,8 +128,15 @@ fn fits(ip: &Ip, node: &NodeValue) -> Result<(), Step> {
 
 /// To the pod on this node: note the flow, translate, and on.
 #[inline(always)]
-fn deliver(packet: &Packet, l4: &L4, found: Found, lookup: &mut Lookup<'_>) -> Result<Step, Step> {
+fn deliver(
+    packet: &Packet,
+    l4: &L4,
+    found: Found,
+    lookup: &mut Lookup<'_>,
+    hint: Hint,
+) -> Result<Step, Step> {
     let direct = lookup.frontend.flags & flags::DIRECT != 0;
+    let mut enters = false;
     let (reason, backend, client_port) = match found {
         Found::Established(_) => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
@@ -137,12 +147,12 @@ fn deliver(packet: &Packet, l4: &L4, found: Found, lookup: &mut Lookup<'_>) -> R
         Found::Embryonic(named) => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
             let embryo = lookup.embryo.take().ok_or(Reason::stranded)?;
-            grow(packet.ctx, embryo, l4, lookup, named, direct);
+            enters = grow(embryo, l4, lookup, named, direct);
             (Reason::delivered_embryonic, backend, l4.src_port)
         }
         Found::New(id) => {
             let backend = maps::backend(id).ok_or(Reason::stranded)?;
-            let client_port = begin(packet.ctx, l4, lookup, id, backend, direct);
+            let client_port = begin(l4, lookup, id, backend, direct, hint)?;
             (Reason::delivered_new, backend, client_port)
         }
         Found::Pick(id) => {
@@ -155,16 +165,15 @@ fn deliver(packet: &Packet, l4: &L4, found: Found, lookup: &mut Lookup<'_>) -> R
     };
     let id = backend_id(found);
     count::backend(id, packet.ip.len);
+    let ip = &packet.ip;
+    let target = Target::local(id);
+    let frontend = lookup.frontend.id;
+    let first = fragment::prepare(ip, frontend, target, what::DELIVERED, backend.addr);
     let direct_ifindex = if direct { backend.ifindex } else { 0 };
-    let action = to_pod(
-        packet,
-        lookup.frontend,
-        id,
-        backend,
-        client_port,
-        direct_ifindex,
-    )?;
-    Ok(Step::done(reason, action))
+    let action = to_pod(packet, backend, client_port, direct_ifindex)?;
+    Ok(Step::done(reason, action)
+        .and_enter(enters)
+        .and_remember(first))
 }
 
 #[inline(always)]
@@ -179,8 +188,6 @@ fn backend_id(found: Found) -> u16 {
 #[inline(always)]
 fn to_pod(
     packet: &Packet,
-    frontend: &FrontendValue,
-    id: u16,
     backend: &BackendValue,
     client_port: u16,
     direct_ifindex: u32,
@@ -192,9 +199,6 @@ fn to_pod(
             return Err(Step::answer(Answer::TimeExceeded));
         }
         translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
-    }
-    if ip.fragment.is_first() {
-        fragment::lb_remember(packet.ctx, frontend.id, id.into(), what::DELIVERED.into());
     }
     if packet.came.around() {
         // The frame begins elsewhere then, and so does all that follows.
@@ -249,24 +253,36 @@ fn follow(flow: &mut FlowValue, l4: &L4, lookup: &Lookup<'_>, backend: &BackendV
 /// speaks again after the pod has answered.
 #[inline(always)]
 fn grow(
-    ctx: *mut xdp_md,
     embryo: &mut Embryo,
     l4: &L4,
     lookup: &Lookup<'_>,
     named: BackendRef,
     direct: bool,
-) {
+) -> bool {
     embryo.seen = lookup.jiffies;
     if lookup.segment == Segment::Syn {
         embryo.client_isn = l4.seq;
-        return;
+        return false;
     }
     if lookup.segment == Segment::Udp && embryo.flags & embryo::ANSWERED == 0 {
-        return;
+        return false;
     }
-    let how = How::new(l4.src_port, 0, direct);
-    lb_enter(ctx, lookup.frontend.id, named.into_bits(), how.0);
     embryo.tag = 0;
+    let how = How::new(l4.src_port, 0, direct);
+    leave_flow(lookup, named, how)
+}
+
+/// Leaves the flow in hand for a later stage.
+#[inline(always)]
+fn leave_flow(lookup: &Lookup<'_>, backend: BackendRef, how: How) -> bool {
+    let Some(pending) = maps::pending() else {
+        return false;
+    };
+    // The flow is there already: see `select`.
+    pending.frontend = lookup.frontend.id;
+    pending.backend = backend;
+    pending.how = how.0;
+    true
 }
 
 /// Writes an embryo.
@@ -313,39 +329,43 @@ fn conceive(
 /// costs table space before any proof, so it has a budget.
 #[inline(always)]
 fn begin(
-    ctx: *mut xdp_md,
     l4: &L4,
     lookup: &Lookup<'_>,
     id: u16,
     backend: &BackendValue,
     direct: bool,
-) -> u16 {
-    let hash = client_hash(lookup.config, lookup.flow);
-    if lookup.flow.protocol == u32::from(TCP) && may_be_established(lookup.config, hash) {
+    hint: Hint,
+) -> Result<u16, Step> {
+    if hint.begins() && hint.port() != 0 {
+        return Ok(hint.port());
+    }
+    if !hint.begins()
+        && lookup.flow.protocol == u32::from(TCP)
+        && may_be_established(lookup.config, client_hash(lookup.config, lookup.flow))
+    {
         let named = BackendRef {
             id,
             generation: backend.generation,
         };
-        let port = lb_other_port(ctx, lookup.frontend.id, named.into_bits(), direct.into());
-        if port != 0 {
-            return port as u16;
+        if leave_flow(lookup, named, How::new(l4.src_port, 0, direct)) {
+            return Err(Step::go_on(Stage::Collision));
         }
     }
     conceive(l4, lookup, id, backend, 0, direct);
-    l4.src_port
+    Ok(l4.src_port)
 }
 
 /// A later fragment: to where its first went.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_later_fragment(ctx: *mut xdp_md) -> u32 {
-    flatten(later_fragment(ctx)).0
+pub extern "C" fn lb_later_fragment(ctx: *mut xdp_md, hint: u32) -> u32 {
+    flatten(later_fragment(ctx, Hint(hint))).0
 }
 
 #[inline(always)]
-fn later_fragment(ctx: *mut xdp_md) -> Result<Step, Step> {
+fn later_fragment(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
-    let packet = &locate::again(ctx, config)?;
+    let packet = &locate::again(ctx, config, hint)?;
     let ip = &packet.ip;
     let part = ip.fragment;
     if maps::vip(&ip.dst).is_none() {
@@ -362,11 +382,11 @@ fn later_fragment(ctx: *mut xdp_md) -> Result<Step, Step> {
         let action = translate::pass(packet.ctx, 0);
         return Ok(Step::done(Reason::delivered_fragment, action));
     }
-    let node = maps::node(known.target.0).ok_or(Reason::no_next_hop)?;
+    let next_hop = maps::node(known.target.0).ok_or(Reason::no_next_hop)?;
     if ip.ttl <= 1 || packet.came.marked() {
         return Err(Reason::stranded.into());
     }
-    fits(ip, node)?;
-    let (_, action) = hand_over(packet, node, known.what == what::HANDED_ON_MARKED)?;
-    Ok(Step::done(Reason::handed_over_fragment, action))
+    fits(ip, next_hop)?;
+    let marked = known.what == what::HANDED_ON_MARKED;
+    Ok(Step::hand_over(known.target.0, marked))
 }

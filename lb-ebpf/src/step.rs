@@ -22,9 +22,48 @@ pub enum Stage {
     LaterFragment = 3,
     Answer = 4,
     HandOver = 5,
+    IcmpError = 6,
+    /// The frame may be an outer header of ours: find the packet inside.
+    Outer = 7,
+    /// A new flow whose client has another flow here: see whether they collide.
+    Collision = 8,
+    IcmpToPod = 9,
 }
 
 impl Step {
+    /// Done, and `PENDING` has a flow to enter.
+    const ENTER: u32 = 1 << 24;
+    /// Done, and `PENDING` has a first fragment to remember.
+    const REMEMBER: u32 = 1 << 25;
+
+    #[inline(always)]
+    pub fn and_enter(self, pending: bool) -> Self {
+        Self(if pending {
+            self.0 | Self::ENTER
+        } else {
+            self.0
+        })
+    }
+
+    #[inline(always)]
+    pub fn and_remember(self, pending: bool) -> Self {
+        Self(if pending {
+            self.0 | Self::REMEMBER
+        } else {
+            self.0
+        })
+    }
+
+    #[inline(always)]
+    pub fn has_flow_to_enter(self) -> bool {
+        self.0 & Self::ENTER != 0
+    }
+
+    #[inline(always)]
+    pub fn has_fragment_to_remember(self) -> bool {
+        self.0 & Self::REMEMBER != 0
+    }
+
     #[inline(always)]
     pub fn done(reason: Reason, action: u32) -> Self {
         Self((reason as u32) << 8 | action)
@@ -93,5 +132,43 @@ impl From<Reason> for Step {
 pub fn flatten(result: Result<Step, Step>) -> Step {
     match result {
         Ok(step) | Err(step) => step,
+    }
+}
+
+/// What a second run of the fast path is told by the first.
+#[derive(Clone, Copy)]
+pub struct Hint(pub u32);
+
+impl Hint {
+    pub const NONE: Self = Self(0);
+    /// Beside the place of the inner packet: it is marked.
+    pub const MARKED: u32 = 1 << 9;
+    const BEGIN: u32 = 1 << 10;
+
+    /// Where the packet is inside an outer header; 0: it is not in one.
+    #[inline(always)]
+    pub fn inner(self) -> usize {
+        self.0 as usize & crate::parse::OFFSET_MAX
+    }
+
+    #[inline(always)]
+    pub fn inner_marked(self) -> bool {
+        self.0 & Self::MARKED != 0
+    }
+
+    /// Begin the flow in hand with this source port; 0: with its own.
+    #[inline(always)]
+    pub fn begin_with(self, port: u32) -> Self {
+        Self(self.0 & 0x3ff | Self::BEGIN | port << 16)
+    }
+
+    #[inline(always)]
+    pub fn begins(self) -> bool {
+        self.0 & Self::BEGIN != 0
+    }
+
+    #[inline(always)]
+    pub fn port(self) -> u16 {
+        (self.0 >> 16) as u16
     }
 }

@@ -17,8 +17,8 @@ use crate::{
     locate::{self, Packet},
     maps::{self, NODE_NETS},
     packet::{Frame, adjust_head, redirect},
-    parse::{ETHERNET_LEN, Family, Ip, L2, OFFSET_MAX},
-    step::{Step, flatten},
+    parse::{ETHERNET_LEN, Family, Ip, L2, L2_MAX, OFFSET_MAX},
+    step::{Hint, Step, flatten},
     translate::step_ttl,
 };
 
@@ -132,15 +132,15 @@ pub fn pop(packet: &Packet) -> Option<Frame> {
 /// header.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_hand_over(ctx: *mut xdp_md, step: u32) -> u32 {
+pub extern "C" fn lb_hand_over(ctx: *mut xdp_md, step: u32, hint: u32) -> u32 {
     let (node, marked) = Step(step).to_node();
-    flatten(far(ctx, node, marked)).0
+    flatten(far(ctx, node, marked, Hint(hint))).0
 }
 
 #[inline(always)]
-fn far(ctx: *mut xdp_md, node: u16, marked: bool) -> Result<Step, Step> {
+fn far(ctx: *mut xdp_md, node: u16, marked: bool, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
-    let packet = locate::again(ctx, config)?;
+    let packet = locate::again(ctx, config, hint)?;
     let node = maps::node(node).ok_or(Reason::no_next_hop)?;
     let (reason, action) = hand_over(&packet, node, marked)?;
     Ok(Step::done(reason, action))
@@ -150,21 +150,27 @@ fn far(ctx: *mut xdp_md, node: u16, marked: bool) -> Result<Step, Step> {
 /// header at most 22, so the two places do not overlap.
 #[inline(always)]
 pub fn copy_link_header(frame: &Frame, len: usize, from: usize, to: usize) -> Option<()> {
-    // In one piece each: of a loop the verifier would not see the bounds.
-    match len {
-        ETHERNET_LEN => copy::<{ ETHERNET_LEN / 2 }>(frame, from, to),
-        ONE_TAG => copy::<{ ONE_TAG / 2 }>(frame, from, to),
-        _ => copy::<{ TWO_TAGS / 2 }>(frame, from, to),
+    // Blurred, as in `outer_at`.
+    let (from, to) = (frame.blur(from, OFFSET_MAX), frame.blur(to, OFFSET_MAX));
+    copy_word(frame, from, to)?;
+    copy_word(frame, from + 4, to + 4)?;
+    copy_word(frame, from + 8, to + 8)?;
+    if len > ETHERNET_LEN {
+        copy_word(frame, from + 12, to + 12)?;
     }
+    if len > ETHERNET_LEN + size_of::<Vlan>() {
+        copy_word(frame, from + 16, to + 16)?;
+    }
+    let last = frame.blur(len - size_of::<u16>(), L2_MAX);
+    let ethertype = *frame.header::<u16>(from + last)?;
+    *frame.header::<u16>(to + last)? = ethertype;
+    Some(())
 }
 
-const ONE_TAG: usize = ETHERNET_LEN + size_of::<Vlan>();
-const TWO_TAGS: usize = ONE_TAG + size_of::<Vlan>();
-
 #[inline(always)]
-fn copy<const PAIRS: usize>(frame: &Frame, from: usize, to: usize) -> Option<()> {
-    let header = *frame.header::<[u16; PAIRS]>(from)?;
-    *frame.header::<[u16; PAIRS]>(to)? = header;
+fn copy_word(frame: &Frame, from: usize, to: usize) -> Option<()> {
+    let word = *frame.header::<u32>(from)?;
+    *frame.header::<u32>(to)? = word;
     Some(())
 }
 
@@ -247,33 +253,42 @@ fn push(frame: &Frame, l2: L2, ip: &Ip, node: &NodeValue, marked: bool) -> Optio
     let spread = source_hash(0, ip.src, source_port_of(frame, l2.len, ip), ip.protocol);
     let source_port = 0xc000 | (spread as u16 & 0x3fff);
     let port = maps::config()?.tunnel_port as u16;
+    let udp = Udp {
+        src: source_port.to_be(),
+        dst: port.to_be(),
+        len: ((ip.len + 12) as u16).to_be(),
+        // None: the inner packet has its own, and in IPv6 that is allowed for
+        // tunnels whose other end knows (RFC 6935 §5).
+        checksum: 0,
+    };
+    let shim = Shim::new(marked);
     if node.outer_dst.is_v4() {
         let frame = room(frame, l2.len, OVERHEAD_V4)?;
         set_ethertype(&frame, l2.len, ethertype::IPV4)?;
-        outer_v4(&frame, l2.len, ip.len, node)?;
-        outer_udp(
-            &frame,
-            l2.len + size_of::<Ipv4>(),
-            ip.len,
-            source_port,
-            port,
-            marked,
-        )?;
+        outer_v4(frame.header(outer_at(&frame, l2))?, ip.len, node, udp, shim);
         Some(frame)
     } else {
         let frame = room(frame, l2.len, OVERHEAD_V6)?;
         set_ethertype(&frame, l2.len, ethertype::IPV6)?;
-        outer_v6(&frame, l2.len, ip.len, node)?;
-        outer_udp(
-            &frame,
-            l2.len + size_of::<Ipv6>(),
-            ip.len,
-            source_port,
-            port,
-            marked,
-        )?;
+        outer_v6(frame.header(outer_at(&frame, l2))?, ip.len, node, udp, shim);
         Some(frame)
     }
+}
+
+/// Where the outer header goes. Blurred, or the compiler sees that the bound
+/// follows from an earlier one, which the verifier does not.
+#[inline(always)]
+fn outer_at(frame: &Frame, l2: L2) -> usize {
+    frame.blur(l2.len, L2_MAX)
+}
+
+/// All that is put in front of a packet. One reference for the whole of it, so
+/// that there is one bound for the verifier to remember.
+#[repr(C)]
+struct Outer<T> {
+    ip: T,
+    udp: Udp,
+    shim: Shim,
 }
 
 /// The source port, where the packet has one. The inner packet begins behind
@@ -298,53 +313,39 @@ fn room(frame: &Frame, l2_len: usize, by: u32) -> Option<Frame> {
 }
 
 #[inline(always)]
-fn outer_v4(frame: &Frame, l3: usize, inner_len: u32, node: &NodeValue) -> Option<()> {
-    let outer = frame.header::<Ipv4>(l3)?;
-    outer.version_ihl = 0x45;
-    outer.tos = 0;
-    outer.total_len = ((inner_len + OVERHEAD_V4) as u16).to_be();
-    outer.identification = 0;
+fn outer_v4(outer: &mut Outer<Ipv4>, inner_len: u32, node: &NodeValue, udp: Udp, shim: Shim) {
+    let total_len = ((inner_len + OVERHEAD_V4) as u16).to_be();
     // Don't fragment: what does not fit is answered before it gets here.
-    outer.fragment = 0x4000_u16.to_be();
-    outer.ttl = 64;
-    outer.protocol = UDP;
-    outer.checksum = 0;
-    outer.src = node.outer_src.words()[3];
-    outer.dst = node.outer_dst.words()[3];
-    let first = u64::from(u16::from_ne_bytes([0x45, 0])) + u64::from(outer.total_len);
-    let second = u64::from(outer.fragment) + u64::from(u16::from_ne_bytes([64, UDP]));
-    outer.checksum = !fold(first + second + u64::from(outer.src) + u64::from(outer.dst));
-    Some(())
+    let fragment = 0x4000_u16.to_be();
+    let (src, dst) = (node.outer_src.words()[3], node.outer_dst.words()[3]);
+    let sum = u64::from(u16::from_ne_bytes([0x45, 0]))
+        + u64::from(total_len)
+        + u64::from(fragment)
+        + u64::from(u16::from_ne_bytes([64, UDP]))
+        + u64::from(src)
+        + u64::from(dst);
+    outer.ip.version_ihl = 0x45;
+    outer.ip.tos = 0;
+    outer.ip.total_len = total_len;
+    outer.ip.identification = 0;
+    outer.ip.fragment = fragment;
+    outer.ip.ttl = 64;
+    outer.ip.protocol = UDP;
+    outer.ip.checksum = !fold(sum);
+    outer.ip.src = src;
+    outer.ip.dst = dst;
+    outer.udp = udp;
+    outer.shim = shim;
 }
 
 #[inline(always)]
-fn outer_v6(frame: &Frame, l3: usize, inner_len: u32, node: &NodeValue) -> Option<()> {
-    let outer = frame.header::<Ipv6>(l3)?;
-    outer.version = 0x6000_0000_u32.to_be();
-    outer.payload_len = ((inner_len + OVERHEAD_V6 - size_of::<Ipv6>() as u32) as u16).to_be();
-    outer.next_header = UDP;
-    outer.hop_limit = 64;
-    outer.src = node.outer_src.words();
-    outer.dst = node.outer_dst.words();
-    Some(())
-}
-
-/// The outer UDP header has no checksum: the inner packet has its own, and in
-/// IPv6 that is allowed for tunnels whose other end knows (RFC 6935 §5).
-#[inline(always)]
-fn outer_udp(
-    frame: &Frame,
-    l4: usize,
-    inner_len: u32,
-    source_port: u16,
-    port: u16,
-    marked: bool,
-) -> Option<()> {
-    let udp = frame.header::<Udp>(l4)?;
-    udp.src = source_port.to_be();
-    udp.dst = port.to_be();
-    udp.len = ((inner_len + 12) as u16).to_be();
-    udp.checksum = 0;
-    *frame.header::<Shim>(l4 + size_of::<Udp>())? = Shim::new(marked);
-    Some(())
+fn outer_v6(outer: &mut Outer<Ipv6>, inner_len: u32, node: &NodeValue, udp: Udp, shim: Shim) {
+    outer.ip.version = 0x6000_0000_u32.to_be();
+    outer.ip.payload_len = ((inner_len + OVERHEAD_V6 - size_of::<Ipv6>() as u32) as u16).to_be();
+    outer.ip.next_header = UDP;
+    outer.ip.hop_limit = 64;
+    outer.ip.src = node.outer_src.words();
+    outer.ip.dst = node.outer_dst.words();
+    outer.udp = udp;
+    outer.shim = shim;
 }

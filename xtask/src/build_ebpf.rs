@@ -88,12 +88,17 @@ fn compiler(toolchain: BpfToolchain) -> Command {
 
 fn flags(linker: &Path) -> String {
     let architecture = std::env::consts::ARCH;
+    let exports = include_str!("../../lb-ebpf/exports.txt");
+    let exports: Vec<&str> = exports.split_whitespace().collect();
     [
         "--cfg".to_owned(),
         format!("bpf_target_arch=\"{architecture}\""),
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        // Functions that stay functions of the kernel's own, which its verifier
+        // checks once each.
+        format!("-Clink-arg=--export={}", exports.join(",")),
     ]
     .join("\x1f")
 }

@@ -140,6 +140,8 @@ impl Target for Kernel {
                 written("ENDPOINTS", maps.endpoints.insert(key, value, 0))
             }
             Step::PutFrontend(key, value) => {
+                // First the way back, which the kernel programs find by the id.
+                written("FRONTEND_KEYS", maps.frontend_keys.set(value.id, key, 0))?;
                 written("FRONTENDS", maps.frontends.insert(key, value, 0))
             }
             Step::PutVip(vip, ours) => self.put_vip(*vip, *ours),
