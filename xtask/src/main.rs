@@ -4,6 +4,7 @@
 
 mod build;
 mod build_ebpf;
+mod demo;
 mod lab;
 mod maps_doc;
 mod report;
@@ -33,6 +34,8 @@ enum Command {
     Test(test::Test),
     /// Write lb-common/MAPS.md, the list of the kernel's tables
     MapsDoc(maps_doc::MapsDoc),
+    /// Show in a minute what Corten does, on a network made for it here
+    Demo(demo::Demo),
     /// A network with a client, nodes and pods on this machine, to try things
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),
+        Command::Demo(demo) => demo.run(),
         Command::Lab(lab) => lab.run(),
     };
     match result {

@@ -52,8 +52,8 @@ impl Lab {
         wanted
     }
 
-    /// Waits until exactly one node, and not `unlike`, owns the VIP.
-    pub fn wait_owner(&self, vip: IpAddr, unlike: Option<u8>) -> Result<Node<'_>> {
+    /// Waits until one node alone owns the VIP, and it is one that is meant.
+    pub fn wait_owner(&self, vip: IpAddr, meant: impl Fn(u8) -> bool) -> Result<Node<'_>> {
         wait::until_ok(LIMIT, &format!("one node owns {vip}"), || {
             let mut owners = Vec::new();
             for node in self.nodes().filter(|node| node.agent_pid().is_some()) {
@@ -63,7 +63,7 @@ impl Lab {
             }
             let numbers: Vec<u8> = owners.iter().map(|node| node.number()).collect();
             match owners[..] {
-                [owner] if Some(owner.number()) != unlike => Ok(owner),
+                [owner] if meant(owner.number()) => Ok(owner),
                 _ => anyhow::bail!("the owners are {numbers:?}"),
             }
         })
@@ -74,6 +74,17 @@ impl Lab {
         // It need not know one.
         self.client()
             .ip(&format!("neigh replace {vip} dev {UPLINK} nud failed"))
+    }
+
+    /// Waits until the client sends to a node what it sends to a VIP.
+    pub fn wait_client_sends_to(&self, vip: IpAddr, node: u8) -> Result<()> {
+        let mac = self.node(node).mac()?;
+        let what = format!("the client sends to node{node} what is for {vip}");
+        wait::until_ok(LIMIT, &what, || {
+            let known = self.neighbour(vip)?;
+            ensure!(known.as_ref() == Some(&mac), "it has {known:?}, not {mac}");
+            Ok(())
+        })
     }
 
     /// The MAC address that the client has for an address on its link.

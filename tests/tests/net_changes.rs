@@ -1,0 +1,282 @@
+//! 200 open TCP connections with traffic, and UDP flows, while one thing
+//! after the other changes: nothing is reset, lost, or answered by another
+//! pod, apart from flows of a pod that is gone.
+
+use std::net::IpAddr;
+
+use lb_tests::lab::manifests::Protocol;
+use lb_tests::lab::{Endpoint, Lab, Node, Spec, Wire};
+use lb_tests::load::{Flood, Flow, Load, Tally, Target, flood, spread};
+use lb_tests::require;
+
+/// Of each family.
+const CONNECTIONS: usize = 100;
+const UDP_FLOWS: usize = 10;
+/// After each change, every flow is answered this often.
+const ANSWERS: u64 = 6;
+const NEW_FLOWS: u32 = 150;
+/// Packets from invented addresses, of each kind.
+const FLOOD: u32 = 200_000;
+
+struct Trial {
+    lab: Lab,
+    load: Load,
+    /// What is known to be lost, since its pod is gone.
+    gone: Vec<String>,
+}
+
+impl Trial {
+    fn start(spec: Spec, prepare: impl FnOnce(&mut Lab)) -> Self {
+        let mut lab = Lab::up(spec).expect("the lab comes up");
+        prepare(&mut lab);
+        lab.write().expect("manifests are written");
+        lab.wait_applied().expect("the agents know the endpoints");
+        Self {
+            load: open(&lab),
+            lab,
+            gone: Vec::new(),
+        }
+    }
+
+    /// Goes on with new flows: one change of the set of pods at a time.
+    fn open_anew(&mut self) {
+        let old = std::mem::replace(&mut self.load, open(&self.lab));
+        old.finish().expect("traffic ends");
+        self.gone.clear();
+    }
+
+    /// Every flow lives, and is answered as before.
+    fn check(&self, change: &str) {
+        let answered = self.load.wait_for_answers(ANSWERS);
+        let flows = self.load.look().expect("traffic runs");
+        let bad: Vec<_> = flows.iter().filter(|flow| !self.is_fine(flow)).collect();
+        assert!(
+            bad.is_empty(),
+            "after {change}, {} of {} flows are not well, such as {:?}\n{}",
+            bad.len(),
+            flows.len(),
+            bad[0],
+            self.counters()
+        );
+        if let Err(error) = answered {
+            panic!("after {change}: {error:#}\n{}", self.counters());
+        }
+    }
+
+    fn is_fine(&self, flow: &Flow) -> bool {
+        self.gone.contains(&flow.pod) || Tally::of([flow]).is_clean()
+    }
+
+    /// What nodes did with packets, for a failure's message.
+    fn counters(&self) -> String {
+        let of_node = |node: Node<'_>| {
+            let answer = node.ask(&["counters"]).unwrap_or_default();
+            let mut counters = answer["counters"].clone();
+            if let Some(counters) = counters.as_object_mut() {
+                counters.retain(|_, count| count != 0);
+            }
+            format!("{}: {counters}\n", node.name())
+        };
+        self.lab.nodes().map(of_node).collect()
+    }
+
+    /// New flows of all services reach these pods and no others.
+    fn check_new(&self, pods: &[&str]) {
+        for service in &self.lab.manifests.services {
+            for vip in service.vip.both() {
+                let target = Target {
+                    protocol: service.protocol,
+                    address: (vip, service.port).into(),
+                };
+                let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
+                let reached: Vec<&str> = spread.by_pod.keys().map(String::as_str).collect();
+                assert_eq!(reached, pods, "{target:?}: {spread:?}");
+                assert_eq!(
+                    (spread.lost, spread.masked),
+                    (0, 0),
+                    "{target:?}: {spread:?}"
+                );
+            }
+        }
+    }
+
+    fn set(&mut self, node: u8, pod: u16, endpoint: Endpoint) {
+        self.lab.set_endpoint(node, pod, endpoint);
+        self.lab.write().expect("manifests are written");
+        self.lab.wait_applied().expect("the agents follow");
+    }
+
+    /// Has the client's packets for all VIPs go to one node.
+    fn send_to(&mut self, node: u8) {
+        let vips = self.vips();
+        if self.lab.spec().wire == Wire::Routed {
+            for vip in vips {
+                self.lab.set_vip_route(vip, node).expect("routed");
+            }
+            return;
+        }
+        for other in self.lab.spec().node_numbers() {
+            self.lab.exclude_node(other, other != node);
+        }
+        self.lab.write().expect("manifests are written");
+        for vip in vips {
+            self.lab
+                .wait_owner(vip, |owner| owner == node)
+                .expect("the only one left");
+            self.lab.wait_client_sends_to(vip, node).expect("announced");
+        }
+    }
+
+    fn vips(&self) -> Vec<IpAddr> {
+        let services = self.lab.manifests.services.iter();
+        services.flat_map(|service| service.vip.both()).collect()
+    }
+
+    fn end(self) {
+        self.check("everything");
+        self.load.finish().expect("traffic ends");
+        self.lab.down().expect("the lab goes down");
+    }
+}
+
+fn open(lab: &Lab) -> Load {
+    let mut targets = Vec::new();
+    for service in &lab.manifests.services {
+        let count = match service.protocol {
+            Protocol::Tcp => CONNECTIONS,
+            Protocol::Udp => UDP_FLOWS,
+        };
+        for vip in service.vip.both() {
+            let target = Target {
+                protocol: service.protocol,
+                address: (vip, service.port).into(),
+            };
+            targets.extend(std::iter::repeat_n(target, count));
+        }
+    }
+    Load::start(&lab.client(), targets).expect("flows open")
+}
+
+/// Four nodes, the last without a pod.
+fn spec(prefix: &str, wire: Wire) -> Spec {
+    let mut spec = Spec::for_test(prefix).expect("programs are built");
+    spec.wire = wire;
+    spec.nodes = 4;
+    spec
+}
+
+const ALL: &[&str] = &["node1-pod1", "node2-pod1", "node3-pod1"];
+
+/// Everything but the set of pods changes; the same flows all through.
+fn nodes_and_agents_change(prefix: &str, wire: Wire) {
+    let mut trial = Trial::start(spec(prefix, wire), |_| {});
+    trial.check("nothing");
+    trial.send_to(2);
+    trial.check("a change of the owner");
+    trial.send_to(3);
+    trial.check("another change of the owner");
+
+    trial.lab.node(3).kill_agent().expect("killed");
+    trial.check("kill -9 of the owner's agent");
+    trial.lab.node(3).start_agent().expect("started");
+    trial.lab.node(3).wait_ready().expect("ready");
+    trial.check("the agent's new start");
+
+    trial.lab.node(4).kill_agent().expect("killed");
+    trial.lab.node(4).wipe_maps().expect("wiped");
+    trial.lab.node(4).start_agent().expect("started");
+    trial.lab.node(4).wait_ready().expect("ready");
+    trial.send_to(4);
+    trial.check("a node with empty maps became the owner");
+
+    trial.set(2, 1, Endpoint::NotReady);
+    trial.check("a pod is not ready");
+    trial.check_new(&["node1-pod1", "node3-pod1"]);
+    trial.set(2, 1, Endpoint::Ready);
+    trial.check("the pod is ready again");
+    trial.check_new(ALL);
+    trial.end();
+}
+
+#[test]
+fn nodes_and_agents_change_on_one_link() {
+    if require::root("net") {
+        nodes_and_agents_change("chgone", Wire::SameLink);
+    }
+}
+
+#[test]
+fn nodes_and_agents_change_behind_a_router() {
+    if require::root("net") {
+        nodes_and_agents_change("chgrouted", Wire::Routed);
+    }
+}
+
+/// The set of pods changes, each time under flows that began before it.
+fn pods_come_and_go(prefix: &str, wire: Wire) {
+    let mut spec = spec(prefix, wire);
+    spec.pods = 4;
+    let mut trial = Trial::start(spec, |lab| lab.set_endpoint(4, 1, Endpoint::Gone));
+    trial.check_new(ALL);
+    trial.set(4, 1, Endpoint::Ready);
+    trial.check("a pod was added");
+    trial.check_new(&[ALL, &["node4-pod1"]].concat());
+
+    trial.open_anew();
+    trial.set(1, 1, Endpoint::Draining);
+    trial.check("a pod drains");
+    trial.check_new(&["node2-pod1", "node3-pod1", "node4-pod1"]);
+    trial.lab.pod(1, 1).stop().expect("stopped");
+    trial.gone.push("node1-pod1".to_owned());
+    trial.set(1, 1, Endpoint::Gone);
+    trial.check("the pod is gone");
+    trial.check_new(&["node2-pod1", "node3-pod1", "node4-pod1"]);
+    trial.end();
+}
+
+#[test]
+fn pods_come_and_go_on_one_link() {
+    if require::root("net") {
+        pods_come_and_go("chgpods", Wire::SameLink);
+    }
+}
+
+#[test]
+fn pods_come_and_go_behind_a_router() {
+    if require::root("net") {
+        pods_come_and_go("chgpodsr", Wire::Routed);
+    }
+}
+
+/// As above, in a flood of packets from addresses that nobody has.
+#[test]
+fn a_flood_takes_no_flow_along() {
+    if !require::root("net") {
+        return;
+    }
+    let mut trial = Trial::start(spec("chgflood", Wire::SameLink), |_| {});
+    let service = &trial.lab.manifests.services[0];
+    let port = service.port;
+    let vips = service.vip.both();
+    let client = trial.lab.client();
+    std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| {
+            for kind in [Flood::Syns, Flood::Acks] {
+                for vip in vips {
+                    flood(&client, kind, (vip, port).into(), FLOOD / 2).expect("sent");
+                }
+            }
+        });
+        trial.send_to(2);
+        trial.check("a change of the owner in a flood");
+        trial.lab.node(2).kill_agent().expect("killed");
+        trial.lab.node(2).start_agent().expect("started");
+        trial.lab.node(2).wait_ready().expect("ready");
+        trial.check("kill -9 in a flood");
+        trial.set(1, 1, Endpoint::Draining);
+        trial.check("a pod drains in a flood");
+        flooding.join().expect("the flood ends");
+    });
+    trial.check("the flood");
+    trial.end();
+}
