@@ -50,7 +50,7 @@ pub fn arp(frame: &Frame, l2: L2, mac: [u16; 3]) -> Result<Step, Step> {
     }
     let sender = Addr::from_v4_word(word(arp.sender_ip));
     // A reply, or an announcement (RFC 5227 §3), of somebody who is not us.
-    if filtered!(VIP_FILTER, vip_bit(sender)) && maps::vip(&sender).is_some() {
+    if matches!(ownership(sender), Some(Ownership::Ours)) {
         return Err(Reason::arp_foreign_answer.into());
     }
     if u16::from_be(arp.operation) != REQUEST {
@@ -133,13 +133,14 @@ fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
         return Err(Reason::not_for_us.into());
     }
     let vip = maps::vip(&target).ok_or(Reason::not_for_us)?;
-    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT {
+    let ownership = vip.ownership(boottime_ns());
+    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT && ownership == Ownership::Ours {
         return Err(Reason::arp_foreign_answer.into());
     }
     if neighbour.icmp.kind != NEIGHBOUR_SOLICITATION {
         return Err(Reason::not_for_us.into());
     }
-    match vip.ownership(boottime_ns()) {
+    match ownership {
         Ownership::Others => return Err(Reason::ndp_not_owner.into()),
         Ownership::Expired => return Err(Reason::vip_expired.into()),
         Ownership::Ours => {}
