@@ -12,42 +12,41 @@
 //! and is tried again soon. Nothing is written before the facts and the links
 //! have been read once: an agent that knows nothing yet changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod config;
+mod said;
+mod stopwatch;
+
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lb_common::addr::Addr;
-use lb_common::config::{Config, Uplink};
+use lb_common::config::Config;
 use lb_common::limits::UPLINKS_MAX;
-use lb_common::node::{NodeName as NodeNameValue, kind};
-use lb_common::tunnel::{OVERHEAD_V4, OVERHEAD_V6};
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
 use lb_core::model::{Delivery, Inputs, Links, NodeName};
-use lb_core::problem::{Problem, Severity};
+use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::clock;
-use crate::dataplane::apply::{self, ApplyError, Kernel, Target as _};
-use crate::dataplane::attach::{AttachError, Attachments, Hook, Wanted};
+use crate::dataplane::apply::{self, Kernel, Target as _};
+use crate::dataplane::attach::{Attachments, Hook, Wanted};
 use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::net::announce::Owned;
 use crate::net::{Device, NetFacts, Question};
-use crate::report::{ProblemRow, Report};
+use crate::report::Report;
 use crate::source::file;
+use said::Failure;
+use stopwatch::Stopwatch;
 
 /// Between two runs.
 const PACE: Duration = Duration::from_millis(50);
 /// After a failure; doubled until the longest.
 const RETRY: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(10);
-/// Of one kind of problem that comes up at once, this many are logged.
-const SAID_MOST: usize = 10;
-/// And this many are reported.
-const REPORTED_MOST: usize = 200;
 /// How long the first run waits for the links of the nodes in the facts.
 const LINKS_LIMIT: Duration = Duration::from_secs(3);
 
@@ -148,16 +147,7 @@ impl Reconciler {
         tells: Tells,
     ) -> Result<Self, ReconcileError> {
         let current = kernel.read()?;
-        let mut config = kernel.config()?;
-        if config.client_seed == 0 {
-            config.client_seed = random();
-        }
-        config.hz = settings.hz;
-        config.tunnel_port = settings.tunnel_port.into();
-        config.rates = settings.rates;
-        config.embryo_sets = settings.sizes.embryo_sets;
-        config.filter_words = settings.sizes.filter_words();
-        config.zero = 0;
+        let config = config::of(&settings, kernel.config()?);
         let mut report = Report::of_this_process();
         report.node = settings.node.to_string();
         report.manifests.clone_from(&settings.manifests);
@@ -388,22 +378,6 @@ impl Reconciler {
         self.next_run(schedule, failures.is_empty());
     }
 
-    fn note_work(&mut self, watch: &Stopwatch, steps: usize) {
-        let took_us = watch.total_us();
-        let work = &mut self.report.work;
-        work.runs += 1;
-        work.last_us = took_us;
-        work.last_cpu_us = watch.cpu_us();
-        work.last_steps = steps;
-        work.longest_us = work.longest_us.max(took_us);
-        work.at_s = clock::boottime().as_secs();
-        if work.runs == 1 {
-            work.first_us = took_us;
-        }
-        let cpu_us = work.last_cpu_us;
-        tracing::debug!(steps, took_us, cpu_us, parts_us = ?watch.laps, "reconciled");
-    }
-
     /// Sets when to run again although nothing new is heard.
     fn next_run(&mut self, schedule: &mut Schedule, succeeded: bool) {
         if succeeded {
@@ -416,71 +390,6 @@ impl Reconciler {
             let left_s = deadline.seconds().saturating_sub(clock::now().seconds());
             // Whole seconds are enough here, and never too early.
             schedule.at(clock::instant() + Duration::from_secs(u64::from(left_s) + 1));
-        }
-    }
-
-    /// The programs must find this node's configuration before they run.
-    fn write_config(&mut self, target: &Image) -> Result<(), ApplyError> {
-        let mut config = self.config;
-        if !self.uplinks.is_empty() {
-            let uplinks = self.uplinks.iter().map(|device| Uplink {
-                ifindex: device.ifindex,
-                mac: device.mac,
-                pad: 0,
-            });
-            config.uplinks = [Uplink::default(); UPLINKS_MAX];
-            for (to, uplink) in config.uplinks.iter_mut().zip(uplinks) {
-                *to = uplink;
-            }
-        }
-        let this = self.inputs.facts.nodes.get(&self.settings.node);
-        let addresses = this.map_or(&[][..], |node| &node.addresses);
-        let of_family = |v4| {
-            let mut of_family = addresses.iter().filter(|address| address.is_ipv4() == v4);
-            of_family
-                .next()
-                .map_or(Addr::UNSPECIFIED, |a| Addr::from(*a))
-        };
-        config.node_v4 = of_family(true);
-        config.node_v6 = of_family(false);
-        let room = inner_mtu(target);
-        // IP and TCP headers without options (RFC 6691 §2).
-        config.mss_v4 = room.map_or(0, |room| room.saturating_sub(40));
-        config.mss_v6 = room.map_or(0, |room| room.saturating_sub(60));
-        if self.kernel.config().is_ok_and(|there| there == config) {
-            return Ok(());
-        }
-        self.put_config(config)?;
-        let mut name = NodeNameValue {
-            name: [0; 64],
-            addr: if config.node_v4 == Addr::UNSPECIFIED {
-                config.node_v6
-            } else {
-                config.node_v4
-            },
-        };
-        let bytes = self.settings.node.as_str().bytes();
-        for (to, byte) in name.name.iter_mut().take(63).zip(bytes) {
-            *to = byte;
-        }
-        self.kernel.put_own_name(name)
-    }
-
-    fn put_config(&mut self, config: Config) -> Result<(), ApplyError> {
-        self.config = config;
-        self.kernel.put_config(config)
-    }
-
-    /// Puts the half of the client filter that was just filled to use.
-    fn use_filter(&mut self, ready: FilterReady) {
-        let config = Config {
-            filter_half: ready.half,
-            ..self.config
-        };
-        match self.put_config(config) {
-            // The sweep may have ended meanwhile, which is heard elsewhere.
-            Ok(()) => drop(ready.in_use.send(())),
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error),
         }
     }
 
@@ -531,167 +440,4 @@ impl Reconciler {
             changed
         });
     }
-
-    /// Each problem is said once, when it comes up, and when it is gone.
-    fn say_problems(&mut self, problems: impl Iterator<Item = Problem>) {
-        let problems: BTreeSet<Problem> = problems.collect();
-        let mut said: BTreeMap<&'static str, usize> = BTreeMap::new();
-        for problem in problems.difference(&self.known_problems) {
-            let times = said.entry(problem.name()).or_default();
-            *times += 1;
-            if *times > SAID_MOST {
-                continue;
-            }
-            match problem.severity() {
-                Severity::Error => tracing::error!(name = problem.name(), "{problem}"),
-                Severity::Warning => tracing::warn!(name = problem.name(), "{problem}"),
-                Severity::Note => tracing::info!(name = problem.name(), "{problem}"),
-            }
-        }
-        for problem in self.known_problems.difference(&problems) {
-            tracing::debug!(name = problem.name(), "no longer: {problem}");
-        }
-        for (name, times) in said {
-            if times > SAID_MOST {
-                let more = times - SAID_MOST;
-                tracing::warn!(name, "and {more} more; `lb-agent status` lists them");
-            }
-        }
-        if problems != self.known_problems || self.report.work.runs == 1 {
-            let mut rows: Vec<_> = problems.iter().collect();
-            self.report.problems_total = rows.len();
-            rows.sort_by_key(|problem| problem.severity());
-            rows.truncate(REPORTED_MOST);
-            self.report.problems = rows
-                .into_iter()
-                .map(|problem| ProblemRow {
-                    name: problem.name().to_owned(),
-                    severity: problem.severity().to_string(),
-                    text: problem.to_string(),
-                })
-                .collect();
-            self.known_problems = problems;
-        }
-    }
-
-    fn report_state(&mut self, failures: &[Failure]) {
-        let mut not_ready: Vec<String> = failures.iter().map(Failure::text).collect();
-        if self.uplinks.is_empty() {
-            not_ready.push(
-                "no uplink is known: no device has an address of this node's Node object or a \
-                 default route; check --node, or name one with --uplink"
-                    .to_owned(),
-            );
-        }
-        for reason in &not_ready {
-            if !self.report.not_ready.contains(reason) {
-                tracing::error!("{reason}");
-            }
-        }
-        if not_ready.is_empty() && !self.report.ready {
-            tracing::info!(
-                frontends = self.current.frontends.len(),
-                backends = self.current.backends.len(),
-                nodes = self.current.nodes.len(),
-                "ready"
-            );
-        }
-        self.report.ready = not_ready.is_empty();
-        self.report.not_ready = not_ready;
-        self.write_report();
-    }
-
-    fn write_report(&self) {
-        let folder = &self.settings.run_folder;
-        if let Err(error) = self.report.write(folder) {
-            tracing::warn!(folder = %folder.display(), %error, "cannot write the status file");
-        }
-    }
-}
-
-/// How long the parts of a run take.
-#[derive(Debug)]
-struct Stopwatch {
-    cpu: Duration,
-    last: Duration,
-    laps: Vec<(&'static str, u64)>,
-}
-
-impl Stopwatch {
-    fn start() -> Self {
-        Self {
-            cpu: clock::thread_cpu(),
-            last: clock::boottime(),
-            laps: Vec::with_capacity(8),
-        }
-    }
-
-    /// What was done since the last lap.
-    fn lap(&mut self, name: &'static str) {
-        let now = clock::boottime();
-        let took = now.saturating_sub(self.last);
-        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.laps.push((name, took_us));
-        self.last = now;
-    }
-
-    /// Of this thread, which does nothing else meanwhile.
-    fn cpu_us(&self) -> u64 {
-        let cpu = clock::thread_cpu().saturating_sub(self.cpu);
-        u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX)
-    }
-
-    fn total_us(&self) -> u64 {
-        self.laps.iter().map(|(_, took_us)| took_us).sum()
-    }
-}
-
-/// Something that is to be tried again.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-enum Failure {
-    Apply(#[from] ApplyError),
-    Read(#[from] ReadError),
-    Attach(#[from] AttachError),
-}
-
-impl Failure {
-    /// With all causes, in one line.
-    fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            // Some errors repeat their cause.
-            if !text.ends_with(&more) {
-                text = format!("{text}: {more}");
-            }
-            cause = error.source();
-        }
-        text
-    }
-}
-
-/// Bytes that an IP packet may have to fit every way that has an outer header;
-/// none if there is no such way.
-fn inner_mtu(image: &Image) -> Option<u32> {
-    let routed = image.nodes.values().map(|node| &node.value);
-    let routed = routed.filter(|value| value.kind == kind::ROUTED);
-    routed
-        .map(|value| {
-            let overhead = if value.outer_dst.is_v4() {
-                OVERHEAD_V4
-            } else {
-                OVERHEAD_V6
-            };
-            value.mtu.saturating_sub(overhead)
-        })
-        .min()
-}
-
-/// A number that nobody can guess; never 0.
-fn random() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-    // The keys of a `RandomState` come from the system's random numbers.
-    RandomState::new().build_hasher().finish().max(1)
 }
