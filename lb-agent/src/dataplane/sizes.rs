@@ -65,7 +65,9 @@ impl MapSizes {
     pub fn of(&self, map: &Map) -> (u32, Option<&'static str>) {
         let (entries, option) = match map.name {
             "VIPS" => (self.max_vips, "--max-vips"),
-            "FRONTENDS" | "FRONTEND_KEYS" | "TRAFFIC" | "NAMES" => (self.max_frontends, "--max-frontends"),
+            "FRONTENDS" | "FRONTEND_KEYS" | "TRAFFIC" | "NAMES" => {
+                (self.max_frontends, "--max-frontends")
+            }
             "TABLES" => (self.max_table_chunks, "--max-table-chunks"),
             "ENDPOINTS" => (self.max_endpoints, "--max-endpoints"),
             "TCP_FLOWS" | "TCP_REVERSE" => (self.max_tcp_flows, "--max-tcp-flows"),
