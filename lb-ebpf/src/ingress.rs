@@ -34,7 +34,35 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
         lb_remember();
     }
     count::reason(step.reason());
+    #[cfg(feature = "log")]
+    log(ctx, step);
     step.action()
+}
+
+/// Tells of a packet for a frontend, in the object that is built with logging.
+/// The reason is told by its number: `lb-agent counters --all` has the list.
+#[cfg(feature = "log")]
+#[inline(always)]
+fn log(ctx: *mut xdp_md, step: Step) {
+    let Some(pending) = maps::pending() else {
+        return;
+    };
+    let flow = &mut pending.flow;
+    if flow.protocol == 0 {
+        return;
+    }
+    aya_log_ebpf::info!(
+        &aya_ebpf::programs::XdpContext::new(ctx),
+        "protocol {} from {:i} port {} to {:i} port {}: reason {}",
+        flow.protocol,
+        flow.client.bytes,
+        flow.client_port,
+        flow.vip.bytes,
+        flow.vip_port,
+        step.reason()
+    );
+    // What is not for a frontend leaves no flow here, and is not logged.
+    flow.protocol = 0;
 }
 
 /// The stages that are not on the fast path. Each is a function of the kernel's
