@@ -1,8 +1,11 @@
 //! The data plane in the kernel, attached to nothing: its maps filled by hand,
 //! one packet at a time put through it (`BPF_PROG_TEST_RUN`).
 
+pub mod world;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use aya::maps::lpm_trie::{Key, LpmTrie};
@@ -26,6 +29,9 @@ use lb_common::vip::VipValue;
 
 /// What the kernel says is the ingress device of a test run: loopback.
 pub const UPLINK: u32 = 1;
+
+/// A budget that no test uses up.
+const AMPLE: u32 = 1_000_000;
 
 /// Room for a packet that grew.
 const GROWN: usize = 512;
@@ -242,15 +248,29 @@ impl Object {
 
     /// The MAC of a node on the uplink's link.
     pub fn node_mac(&mut self, id: u16, mac: [u8; 6]) -> Result<()> {
+        // The table of MACs is one value of 128 KiB, and aya passes values by
+        // value: more than a test's stack holds in an unoptimised build.
+        const STACK: usize = 16 << 20;
+        thread::scope(|scope| {
+            let write = || self.write_mac(MacEntry { mac, node: id });
+            let thread = thread::Builder::new().stack_size(STACK);
+            let thread = thread.spawn_scoped(scope, write)?;
+            thread
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn write_mac(&mut self, entry: MacEntry) -> Result<()> {
         let mut macs = self.array::<NodeMacs>("NODE_MACS")?;
         let mut value = macs.get(&0, 0).unwrap_or(NodeMacs {
             buckets: [MacBucket::default(); MAC_BUCKETS],
         });
-        let bucket = &mut value.buckets[mac_bucket(mac)];
+        let bucket = &mut value.buckets[mac_bucket(entry.mac)];
         let Some(way) = bucket.ways.iter_mut().find(|way| way.node == 0) else {
             bail!("more MACs in one bucket than it has ways");
         };
-        *way = MacEntry { mac, node: id };
+        *way = entry;
         macs.set(0, value, 0)?;
         Ok(())
     }
@@ -323,7 +343,8 @@ impl Object {
             ..TestRunOptions::default()
         };
         let program = self.ebpf.program_mut(program);
-        let program = program.with_context(|| format!("no such program in {}", path().display()))?;
+        let program =
+            program.with_context(|| format!("no such program in {}", path().display()))?;
         let result = match program {
             aya::programs::Program::Xdp(program) => Xdp::test_run(program, options),
             aya::programs::Program::SchedClassifier(program) => {
@@ -366,7 +387,7 @@ fn config(mac: [u8; 6], sizes: &Sizes) -> Config {
         mss_v4: 0,
         mss_v6: 0,
         filter_half: 0,
-        rates: [1_000_000; 4],
+        rates: [AMPLE; 4],
         flags: 0,
         embryo_sets: sizes.embryo_sets,
         filter_words: sizes.filter_words,

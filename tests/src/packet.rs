@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Header,
-    NetSlice, SlicedPacket, TcpHeader, TransportSlice, UdpHeader,
+    IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6Header, NetSlice, SlicedPacket, TcpHeader,
+    TransportSlice, UdpHeader,
 };
 
 /// TCP flags, by the letters that tcpdump shows.
