@@ -167,7 +167,7 @@ fn code(segment: Segment, marked: bool, slot: Slot, knowledge: &mut impl Knowled
     match segment {
         Segment::Syn => syn(marked, now, home, slot.next.place(), knowledge),
         Segment::Tcp => tcp(marked, now, home, slot.next.place(), knowledge),
-        Segment::Udp => udp(marked, now, home, knowledge),
+        Segment::Udp => udp(marked, now, home, slot.next.place(), knowledge),
     }
 }
 
@@ -265,7 +265,7 @@ fn tcp(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl 
 }
 
 #[inline(always)]
-fn udp(marked: bool, now: Place, home: Place, knowledge: &mut impl Knowledge) -> Code {
+fn udp(marked: bool, now: Place, home: Place, next: Place, knowledge: &mut impl Knowledge) -> Code {
     if let Some(backend) = knowledge.established() {
         return Code::established(backend);
     }
@@ -274,6 +274,15 @@ fn udp(marked: bool, now: Place, home: Place, knowledge: &mut impl Knowledge) ->
     }
     if let Some(backend) = knowledge.embryonic() {
         return Code::embryonic(backend);
+    }
+    // As at any ingress: the owner before the change is asked first, also
+    // where the new pick is here. It sends what it does not know back, marked.
+    if let (Place::Here(_), Place::Node(node)) = (now, next)
+        && !marked
+        && !knowledge.told(node)
+        && !knowledge.handed_over()
+    {
+        return Code::hand_over(node, false);
     }
     match (now, home) {
         (Place::Here(id), _) => Code::new(id),

@@ -241,6 +241,17 @@ fn udp_asks_the_node_that_had_the_slot_first_after_a_change() {
     };
     let changed = slot(THERE, ELSEWHERE);
     assert_eq!(decide(Segment::Udp, false, changed, &mut known), to(2));
+    let picked_here = slot(HERE, ELSEWHERE);
+    assert_eq!(
+        decide(Segment::Udp, false, picked_here, &mut known),
+        to(2),
+        "also where the new pick is here",
+    );
+    assert_eq!(
+        decide(Segment::Udp, true, picked_here, &mut known),
+        Decision::Deliver(Found::New(5)),
+        "it came back",
+    );
     // That node does not know it and passes it on to the new one.
     known.handed_over = true;
     assert_eq!(decide(Segment::Udp, false, changed, &mut known), on_to(1));
