@@ -65,7 +65,7 @@ pub struct Flow {
     /// The pod that answered first; none yet: empty.
     pub pod: String,
     pub answered: u64,
-    /// Answers of another pod than the first.
+    /// How often another pod answered than just before.
     pub moved: u64,
     /// Answers of a pod that saw another address than the client's.
     pub masked: u64,
@@ -75,6 +75,8 @@ pub struct Flow {
     pub lost: u64,
     /// The longest wait for an answer.
     pub longest: Duration,
+    /// The pod that answered last.
+    last_pod: String,
     /// Why it ended before its time: reset, closed, silent.
     pub broken: Option<String>,
 }
@@ -90,6 +92,7 @@ impl Flow {
             stalled: 0,
             lost: 0,
             longest: Duration::ZERO,
+            last_pod: String::new(),
             broken: None,
         }
     }
@@ -100,9 +103,13 @@ impl Flow {
         let pod = words.next().unwrap_or_default();
         if self.pod.is_empty() {
             pod.clone_into(&mut self.pod);
+        } else if self.last_pod != pod {
+            self.moved += 1;
+        }
+        if self.last_pod != pod {
+            pod.clone_into(&mut self.last_pod);
         }
         self.answered += 1;
-        self.moved += u64::from(self.pod != pod);
         self.masked += u64::from(words.next().and_then(|seen| seen.parse().ok()) != Some(own));
         self.stalled += u64::from(took > STALL);
         self.longest = self.longest.max(took);
@@ -215,7 +222,10 @@ pub struct Tally {
     pub flows: u64,
     pub answered: u64,
     pub reset: u64,
+    /// Connections that another pod answered.
     pub moved: u64,
+    /// The same of UDP flows, which is not promised not to be.
+    pub udp_moved: u64,
     pub masked: u64,
     pub stalled: u64,
     pub lost: u64,
@@ -232,7 +242,10 @@ impl Tally {
             tally.flows += 1;
             tally.answered += flow.answered;
             tally.reset += u64::from(flow.broken.is_some());
-            tally.moved += flow.moved;
+            match flow.target.protocol {
+                Protocol::Tcp => tally.moved += flow.moved,
+                Protocol::Udp => tally.udp_moved += flow.moved,
+            }
             tally.masked += flow.masked;
             tally.stalled += flow.stalled;
             tally.lost += flow.lost;
@@ -250,6 +263,7 @@ impl Tally {
             answered: self.answered - before.answered,
             reset: self.reset - before.reset,
             moved: self.moved - before.moved,
+            udp_moved: self.udp_moved - before.udp_moved,
             masked: self.masked - before.masked,
             stalled: self.stalled - before.stalled,
             lost: self.lost - before.lost,
@@ -258,7 +272,8 @@ impl Tally {
         }
     }
 
-    /// Nothing was reset, lost, moved, stalled, or had its address hidden.
+    /// As promised: nothing was reset, lost or stalled, no connection was
+    /// answered by another pod, and every pod saw the client's address.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.reset + self.moved + self.masked + self.stalled + self.lost == 0

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -13,6 +14,11 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::{Flow, PACE, STALL};
 use crate::lab::manifests::Protocol;
+
+/// Below the kernel's own choice of ports.
+const FIRST_PORT: u16 = 10_000;
+const PORTS: u16 = 22_000;
+static TURN: AtomicU16 = AtomicU16::new(0);
 
 /// A flow that is silent for so long is broken.
 const GIVE_UP: Duration = Duration::from_secs(15);
@@ -101,10 +107,22 @@ pub(super) async fn socket(address: SocketAddr) -> io::Result<(UdpSocket, Socket
         IpAddr::V4(_) => [0; 4].into(),
         IpAddr::V6(_) => [0; 16].into(),
     };
-    let socket = UdpSocket::bind((any, 0)).await?;
+    let socket = bind(any).await?;
     socket.connect(address).await?;
     let own = socket.local_addr()?;
     Ok((socket, own))
+}
+
+/// A source port that was not used lately, as a flow of UDP ends by time only:
+/// the kernel's choice would now and then go on with an old one.
+async fn bind(any: IpAddr) -> io::Result<UdpSocket> {
+    loop {
+        let turn = TURN.fetch_add(1, Ordering::Relaxed);
+        match UdpSocket::bind((any, FIRST_PORT + turn % PORTS)).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+            bound => return bound,
+        }
+    }
 }
 
 /// Sends a datagram and gives what answers it; late answers to earlier ones

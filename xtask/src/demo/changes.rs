@@ -185,12 +185,16 @@ fn route(lab: &Lab, node: u8) -> Result<()> {
         .try_for_each(|vip| lab.set_vip_route(vip, node))
 }
 
-/// What should never be, if it is.
+/// What is worth saying if it happened.
 fn strange(tally: &Tally) -> String {
     let counts = [
         (tally.moved, "answered by another pod"),
         (tally.masked, "without the client's address"),
         (tally.stalled, "late by more than 2 s"),
+        (
+            tally.udp_moved,
+            "times a UDP flow got another pod (best effort)",
+        ),
     ];
     counts
         .iter()
@@ -205,6 +209,7 @@ fn document(tally: &Tally) -> Value {
         "connections_reset": tally.reset,
         "answers_lost": tally.lost,
         "pod_lost": tally.moved,
+        "udp_flows_at_another_pod": tally.udp_moved,
         "client_address_lost": tally.masked,
         "time_lost_over_2s": tally.stalled,
         "longest_wait_ms": u64::try_from(tally.longest.as_millis()).unwrap_or(u64::MAX),
