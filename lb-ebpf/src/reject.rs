@@ -241,6 +241,19 @@ fn mapped_sum(ip: &Ip, len: u32, protocol: u8) -> u64 {
     pseudo_sum(ip.dst, ip.src, len, protocol)
 }
 
+/// Where in an IPv6 packet the transport protocol is named: in its header, or
+/// at the beginning of the last extension header (of eight bytes, as most are).
+#[inline(always)]
+fn next_header_at(ip: &Ip) -> u32 {
+    const NEXT_HEADER: u32 = core::mem::offset_of!(Ipv6, next_header) as u32;
+    let headers = (ip.l4 - ip.l3) as u32;
+    if headers == size_of::<Ipv6>() as u32 {
+        NEXT_HEADER
+    } else {
+        headers - 8
+    }
+}
+
 /// Bytes of the offending packet that an error quotes at most: IPv4 wants the
 /// header and 8 bytes (RFC 792), and a TCP header helps the sender (RFC 1812
 /// §4.3.2.3); this much always has them, options included.
@@ -270,7 +283,7 @@ fn error(packet: &Packet, answer: Answer) -> Option<Frame> {
     let payload = size_of::<Icmp>() as u32 + quoted;
     ip_header(&frame, l2.len, ip, protocol, payload)?;
     let icmp_at = l2.len + ip_len;
-    let error = answer.error(ip.family, (ip.l4 - ip.l3) as u32);
+    let error = answer.error(ip.family, next_header_at(ip));
     let icmp = frame.header::<Icmp>(icmp_at)?;
     icmp.kind = error.kind;
     icmp.code = error.code;
