@@ -52,6 +52,7 @@ pub struct Sizes {
     pub frontends: u32,
     pub chunks: u32,
     pub flows: u32,
+    pub udp_flows: u32,
     /// Powers of two.
     pub embryo_sets: u32,
     pub filter_words: u32,
@@ -63,6 +64,7 @@ impl Sizes {
         frontends: 256,
         chunks: 256,
         flows: 1024,
+        udp_flows: 1024,
         embryo_sets: 64,
         filter_words: 1024,
     };
@@ -72,7 +74,8 @@ impl Sizes {
             "VIPS" => self.vips,
             "FRONTENDS" | "TRAFFIC" => self.frontends,
             "TABLES" => self.chunks,
-            "TCP_FLOWS" | "TCP_REVERSE" | "UDP_FLOWS" | "UDP_REVERSE" => self.flows,
+            "TCP_FLOWS" | "TCP_REVERSE" => self.flows,
+            "UDP_FLOWS" | "UDP_REVERSE" => self.udp_flows,
             "EMBRYONIC" => self.embryo_sets,
             "CLIENT_FILTER" => 2 * self.filter_words,
             _ => return None,
@@ -221,6 +224,15 @@ impl Object {
         let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
         self.hash("FRONTENDS")?.insert(key, value, 0)?;
         Ok(id)
+    }
+
+    /// Sets the flags of a frontend that there is.
+    pub fn frontend_flags(&mut self, frontend: SocketAddr, protocol: u8, flags: u32) -> Result<()> {
+        let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
+        let mut frontends = self.hash::<_, FrontendValue>("FRONTENDS")?;
+        let value = frontends.get(&key, 0)?;
+        frontends.insert(key, FrontendValue { flags, ..value }, 0)?;
+        Ok(())
     }
 
     /// A pod on this node, generation 1, on a device of this index.

@@ -17,23 +17,37 @@ use crate::setup::{self, BpfToolchain};
 use crate::workspace::{foreign, root, run as run_command, target};
 
 const TARGET: &str = "bpfel-unknown-none";
-const PROGRAM: &str = "lb";
 
 struct Object {
     name: &'static str,
+    /// The folder of its package, and the program in it.
+    package: &'static str,
+    program: &'static str,
     features: &'static [&'static str],
 }
 
 const OBJECTS: &[Object] = &[
     Object {
         name: "lb.o",
+        package: "lb-ebpf",
+        program: "lb",
         features: &[],
     },
     Object {
         name: "lb-log.o",
+        package: "lb-ebpf",
+        program: "lb",
         features: &["--features", "log"],
     },
 ];
+
+/// What `cargo xtask bench` needs besides.
+const BENCH: Object = Object {
+    name: "bench.o",
+    package: "tests/bpf",
+    program: "bench",
+    features: &[],
+};
 
 pub(crate) fn run() -> Result<ExitCode> {
     build()?;
@@ -50,11 +64,21 @@ pub(crate) fn build() -> Result<()> {
     Ok(())
 }
 
+/// The data plane, and what measures it.
+pub(crate) fn build_for_bench() -> Result<()> {
+    let (toolchain, linker) = setup::bpf()?;
+    for object in [&OBJECTS[0], &BENCH] {
+        report::step(format_args!("building {}", object.name));
+        build_one(object, toolchain, &linker)?;
+    }
+    Ok(())
+}
+
 fn build_one(object: &Object, toolchain: BpfToolchain, linker: &Path) -> Result<()> {
     let folder = target().join("ebpf");
     let mut command = compiler(toolchain);
     command
-        .current_dir(root().join("lb-ebpf"))
+        .current_dir(root().join(object.package))
         .args(["build", "--release", "--target", TARGET])
         .args(object.features)
         .arg("--target-dir")
@@ -62,7 +86,7 @@ fn build_one(object: &Object, toolchain: BpfToolchain, linker: &Path) -> Result<
         .env("CARGO_ENCODED_RUSTFLAGS", flags(linker))
         .env("PATH", path_with(linker)?);
     run_command(&mut command)?;
-    let built = folder.join(TARGET).join("release").join(PROGRAM);
+    let built = folder.join(TARGET).join("release").join(object.program);
     let content = fs::read(&built).with_context(|| format!("no object at {}", built.display()))?;
     check(&content).with_context(|| format!("{} is unfit", object.name))?;
     write_if_changed(&target().join("bpf").join(object.name), &content)

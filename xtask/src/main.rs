@@ -2,6 +2,7 @@
 //!
 //! One file a command. What the lab is made of is in the package `lb-tests`.
 
+mod bench;
 mod build;
 mod build_ebpf;
 mod demo;
@@ -36,6 +37,8 @@ enum Command {
     MapsDoc(maps_doc::MapsDoc),
     /// Show in a minute what Corten does, on a network made for it here
     Demo(demo::Demo),
+    /// Measure what a packet costs in the kernel
+    Bench(bench::Bench),
     /// A network with a client, nodes and pods on this machine, to try things
     #[command(subcommand)]
     Lab(lab::Lab),
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Bench(bench) => bench.run(),
         Command::Lab(lab) => lab.run(),
     };
     match result {

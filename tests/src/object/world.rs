@@ -218,7 +218,8 @@ impl World {
         if !require::root("kernel") {
             return None;
         }
-        let load = || Mutex::new(Self::load().expect("the data plane loads"));
+        let load = || Self::of_sizes(&Sizes::SMALL).expect("the data plane loads");
+        let load = || Mutex::new(load());
         let mut world = WORLD.get_or_init(load).blocking_lock();
         world.reset().expect("its maps can be written");
         Some(world)
@@ -260,8 +261,9 @@ impl World {
         Ok(())
     }
 
-    fn load() -> Result<Self> {
-        let mut object = Object::load(UPLINK_MAC, &Sizes::SMALL)?;
+    /// Another world, with maps of these sizes.
+    pub fn of_sizes(sizes: &Sizes) -> Result<Self> {
+        let mut object = Object::load(UPLINK_MAC, sizes)?;
         object.configure(|config| {
             config.node_v4 = Family::V4.own().into();
             config.node_v6 = Family::V6.own().into();

@@ -1,0 +1,550 @@
+//! What a packet costs: `BPF_PROG_TEST_RUN`, net of an empty program in the
+//! same run, beside one LRU lookup of a 40-byte key in the same run.
+//!
+//! The packet is put back before every run, as the next one of another flow
+//! (`tests/bpf`). The verdict of every single packet is checked by the reason
+//! counters. Everything is loaded afresh several times; medians are shown.
+
+mod kernel;
+
+#[path = "../bpf/src/flow.rs"]
+#[expect(
+    clippy::cast_possible_truncation,
+    unreachable_pub,
+    reason = "shared with the bench's kernel programs"
+)]
+mod flow;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use anyhow::{Context as _, Result, ensure};
+use lb_common::backend::BackendRef;
+use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue, TCP};
+use lb_common::frontend::flags;
+use lb_common::table::{Slot, Target};
+use lb_common::verdict::Reason;
+use serde::Serialize;
+
+use self::kernel::{Hook, Kernel, LEN, Load, WARM_UP};
+use crate::object::Sizes;
+use crate::object::world::{Family, World, frame, node, port};
+use crate::packet::Segment;
+
+/// Sizes of a node's maps, as far as the bench fills them; those of flows are
+/// set by their number.
+const SIZES: Sizes = Sizes {
+    vips: 4096,
+    frontends: 4096,
+    chunks: 4096,
+    flows: 1 << 20,
+    udp_flows: 1024,
+    embryo_sets: 16_384,
+    filter_words: 131_072,
+};
+
+const MANY: u32 = 1 << 16;
+const MOST: u32 = 1 << 19;
+const FLOOD: u32 = 1 << 22;
+const VIPS: u32 = 1024;
+
+/// The one case for which a flag of the frontend is set.
+const DIRECT: &str = "local delivery, direct, TCP IPv4";
+
+/// What is measured.
+#[derive(Clone, Debug)]
+struct Case {
+    name: &'static str,
+    load: Load,
+    hook: Hook,
+    program: &'static str,
+    reason: Reason,
+    /// Flows of the yardstick that it is compared with.
+    yardstick: u32,
+    /// The most that it may cost, in yardsticks; 0: nothing is promised.
+    limit: f64,
+}
+
+/// One line of the result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    pub case: &'static str,
+    pub flows: u32,
+    /// Net of an empty program; medians.
+    pub ns: f64,
+    pub yardstick_flows: u32,
+    pub yardstick_ns: f64,
+    pub ratio: f64,
+    pub limit: Option<f64>,
+    pub over: bool,
+}
+
+/// All that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub loads: usize,
+    pub packets: u32,
+    pub lines: Vec<Line>,
+}
+
+impl Report {
+    /// For people.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = format!(
+            "{:<44} {:>8} {:>8} {:>10} {:>7} {:>7}\n",
+            "", "flows", "ns", "yardstick", "ratio", "limit"
+        );
+        for line in &self.lines {
+            let limit = match line.limit {
+                Some(limit) => format!("{limit:.2} {}", if line.over { "OVER" } else { "ok" }),
+                None => "-".into(),
+            };
+            text.push_str(&format!(
+                "{:<44} {:>8} {:>8.1} {:>10.1} {:>7.2} {:>12}\n",
+                line.case, line.flows, line.ns, line.yardstick_ns, line.ratio, limit
+            ));
+        }
+        text
+    }
+}
+
+/// How thoroughly.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    pub loads: usize,
+    /// Packets of one measurement, at least.
+    pub packets: u32,
+}
+
+impl Effort {
+    pub const FULL: Self = Self {
+        loads: 5,
+        packets: 1 << 20,
+    };
+    pub const QUICK: Self = Self {
+        loads: 3,
+        packets: 1 << 18,
+    };
+}
+
+/// Measures everything; `progress` hears of every load.
+pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
+    let cases = cases();
+    let mut rounds: Vec<Vec<(f64, f64)>> = vec![Vec::new(); cases.len()];
+    for load in 0..effort.loads {
+        progress(&format!("load {} of {}", load + 1, effort.loads));
+        for (results, result) in rounds.iter_mut().zip(round(&cases, effort)?) {
+            results.push(result);
+        }
+    }
+    let lines = cases.iter().zip(rounds).map(|(case, results)| {
+        let ns = median(results.iter().map(|(ns, _)| *ns));
+        let yardstick_ns = median(results.iter().map(|(_, yardstick)| *yardstick));
+        let ratio = median(results.iter().map(|(ns, yardstick)| ns / yardstick));
+        Line {
+            case: case.name,
+            flows: case.load.flows,
+            ns,
+            yardstick_flows: case.yardstick,
+            yardstick_ns,
+            ratio,
+            limit: (case.limit > 0.0).then_some(case.limit),
+            over: case.limit > 0.0 && ratio > case.limit,
+        }
+    });
+    Ok(Report {
+        loads: effort.loads,
+        packets: effort.packets,
+        lines: lines.collect(),
+    })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// Everything loaded afresh, and every case once: its net cost, and that of
+/// its yardstick. Tables have room for as many flows as there are.
+fn round(cases: &[Case], effort: Effort) -> Result<Vec<(f64, f64)>> {
+    let mut results = vec![(0.0, 0.0); cases.len()];
+    for flows in [1, MANY, MOST] {
+        let mut kernel = Kernel::load(flows)?;
+        let mut world = World::of_sizes(&Sizes {
+            flows: flows.max(1024),
+            ..SIZES
+        })?;
+        many_vips(&mut world)?;
+        fill(&mut kernel, &mut world, flows)?;
+        let yardstick = yardstick(&mut kernel, flows, effort)?;
+        for (case, result) in cases.iter().zip(&mut results) {
+            if case.yardstick == flows {
+                let net = measure(&mut kernel, &mut world, case, effort)
+                    .with_context(|| case.name.to_owned())?;
+                *result = (net, yardstick);
+            }
+        }
+    }
+    Ok(results)
+}
+
+fn packets(flows: u32, effort: Effort) -> u32 {
+    effort.packets.max(flows)
+}
+
+fn yardstick(kernel: &mut Kernel, flows: u32, effort: Effort) -> Result<f64> {
+    let family = Family::V4;
+    let ack = Segment::tcp(family.client(), family.vip(port::HERE), "A");
+    let load = Load {
+        frame: padded(&ack),
+        flows,
+        vips: 1,
+        layout: 4,
+    };
+    let before = kernel.misses()?;
+    let program = kernel.program("bench_yardstick")?;
+    let net = net(kernel, &load, Hook::Xdp, &program, packets(flows, effort))?;
+    let missed = kernel.misses()? - before;
+    ensure!(missed == 0, "the yardstick missed {missed} lookups");
+    Ok(net)
+}
+
+fn net(
+    kernel: &mut Kernel,
+    load: &Load,
+    hook: Hook,
+    program: &aya::programs::ProgramFd,
+    packets: u32,
+) -> Result<f64> {
+    let empty = kernel.program(match hook {
+        Hook::Xdp => "bench_empty",
+        Hook::Tc => "bench_empty_tc",
+    })?;
+    let whole = kernel.time(load, hook, program, packets)?;
+    let empty = kernel.time(load, hook, &empty, packets)?;
+    Ok(whole - empty)
+}
+
+fn measure(kernel: &mut Kernel, world: &mut World, case: &Case, effort: Effort) -> Result<f64> {
+    let direct = if case.name == DIRECT {
+        flags::DIRECT
+    } else {
+        0
+    };
+    world.frontend_flags(Family::V4.vip(port::HERE), TCP, direct)?;
+    let packets = packets(case.load.flows, effort);
+    let before = world.counter(case.reason)?;
+    let program = world.ebpf().program(case.program);
+    let program = program.with_context(|| format!("no program {}", case.program))?;
+    let program = program.fd()?.try_clone()?;
+    let net = net(kernel, &case.load, case.hook, &program, packets)?;
+    let counted = world.counter(case.reason)? - before;
+    ensure!(
+        counted == u64::from(packets + WARM_UP),
+        "{counted} of {packets} packets were {}",
+        case.reason.name()
+    );
+    Ok(net)
+}
+
+/// Adds established flows of the pod here, and the same to the yardstick.
+fn fill(kernel: &mut Kernel, world: &mut World, flows: u32) -> Result<()> {
+    let flows = 0..flows;
+    let family = Family::V4;
+    kernel.fill_yardstick(flows.clone().map(|flow| key(family, flow)))?;
+    let mut map = world.hash::<FlowKey, FlowValue>("TCP_FLOWS")?;
+    for flow in flows.clone() {
+        let key = key(family, flow);
+        map.insert(key, established(key.client_port), 0)?;
+    }
+    let mut map = world.hash::<ReverseKey, ReverseValue>("TCP_REVERSE")?;
+    for flow in flows {
+        let key = key(family, flow);
+        let reverse = ReverseKey {
+            client: key.client,
+            pod: family.pod().ip().into(),
+            client_port: key.client_port,
+            pod_port: family.pod().port(),
+            protocol: key.protocol,
+        };
+        let value = ReverseValue {
+            vip: key.vip,
+            vip_port: key.vip_port,
+            client_port: key.client_port,
+            frontend: 1,
+            seen: 0,
+            flags: 0,
+        };
+        map.insert(reverse, value, 0)?;
+    }
+    Ok(())
+}
+
+fn key(family: Family, flow: u32) -> FlowKey {
+    FlowKey {
+        client: Ipv4Addr::from_bits(flow::client(flow)).into(),
+        vip: family.vip(0).ip().into(),
+        client_port: flow::port(flow),
+        vip_port: port::HERE,
+        protocol: TCP.into(),
+    }
+}
+
+fn established(client_port: u16) -> FlowValue {
+    FlowValue {
+        backend: BackendRef {
+            id: 0,
+            generation: 1,
+        },
+        frontend: 1,
+        seen: 0,
+        client_fin: 0,
+        pod_fin: 0,
+        pod_client_port: client_port,
+        state: 0,
+    }
+}
+
+/// 1,024 VIPs whose pods are on the same link: the last two bytes of their
+/// addresses count from 0.
+fn spread_vip(family: Family, number: u32) -> SocketAddr {
+    let ip: IpAddr = match family {
+        Family::V4 => Ipv4Addr::from_bits(0xcb00_0000 + number).into(),
+        Family::V6 => {
+            let first = u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, 0));
+            Ipv6Addr::from(first + u128::from(number)).into()
+        }
+    };
+    (ip, port::SAME_LINK).into()
+}
+
+fn many_vips(world: &mut World) -> Result<()> {
+    let slot = Slot {
+        now: Target::node(node::SAME_LINK),
+        next: Target::NONE,
+    };
+    for family in crate::object::world::BOTH {
+        for number in 0..VIPS {
+            let vip = spread_vip(family, number);
+            world.vip(vip.ip(), u64::MAX)?;
+            world.frontend(vip, TCP, slot, 0)?;
+        }
+    }
+    Ok(())
+}
+
+/// The frame, filled up with payload.
+fn padded(segment: &Segment) -> Vec<u8> {
+    let bare = frame(&segment.clone().payload(&[]).packet()).len();
+    let frame = frame(&segment.clone().payload(&[0x2e; LEN][bare..]).packet());
+    assert_eq!(frame.len(), LEN, "all frames are alike");
+    frame
+}
+
+fn arp() -> Vec<u8> {
+    let mut bytes = vec![0xff; 6];
+    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0xfe, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    bytes.extend_from_slice(&[2, 0, 0, 0, 0, 0xfe, 192, 0, 2, 100, 0, 0, 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[203, 0, 113, 80]);
+    bytes.resize(LEN, 0);
+    bytes
+}
+
+/// Everything, in the order of the table.
+fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for (flows, index) in [(1, 0), (MANY, 1), (MOST, 2)] {
+        of_flows(&mut cases, flows, index);
+    }
+    floods(&mut cases);
+    rest(&mut cases);
+    cases.sort_by_key(|case| case.name);
+    cases
+}
+
+fn client_case(
+    name: &'static str,
+    family: Family,
+    segment: &Segment,
+    (flows, yardstick): (u32, u32),
+    reason: Reason,
+    limit: f64,
+) -> Case {
+    Case {
+        name,
+        load: Load {
+            frame: padded(segment),
+            flows,
+            vips: 1,
+            layout: if family == Family::V4 { 4 } else { 6 },
+        },
+        hook: Hook::Xdp,
+        program: "lb_ingress",
+        reason,
+        yardstick,
+        limit,
+    }
+}
+
+/// Those that are measured at every number of flows.
+fn of_flows(cases: &mut Vec<Case>, flows: u32, index: usize) {
+    const HAND_OVER: [f64; 3] = [1.9, 0.5, 0.2];
+    const DELIVERY: [f64; 3] = [3.2, 1.8, 1.4];
+    let (v4, v6) = (Family::V4, Family::V6);
+    let tcp = |family: Family, port| Segment::tcp(family.client(), family.vip(port), "A");
+    let udp = |family: Family, port| Segment::udp(family.client(), family.vip(port));
+    let here = Reason::delivered_established;
+    let (away, routed) = (Reason::handed_over, Reason::handed_over_routed);
+    let limit = HAND_OVER[index];
+    let state = DELIVERY[index];
+    let rows = [
+        (
+            "hand-over, same link, TCP IPv4",
+            v4,
+            tcp(v4, port::SAME_LINK),
+            away,
+            limit,
+        ),
+        (
+            "hand-over, same link, TCP IPv6",
+            v6,
+            tcp(v6, port::SAME_LINK),
+            away,
+            limit,
+        ),
+        (
+            "hand-over, same link, UDP IPv4",
+            v4,
+            udp(v4, port::SAME_LINK),
+            away,
+            limit,
+        ),
+        (
+            "hand-over, same link, UDP IPv6",
+            v6,
+            udp(v6, port::SAME_LINK),
+            away,
+            limit,
+        ),
+        (
+            "hand-over, routed, TCP IPv4",
+            v4,
+            tcp(v4, port::ROUTED),
+            routed,
+            0.0,
+        ),
+        (
+            "hand-over, routed, TCP IPv6",
+            v6,
+            tcp(v6, port::ROUTED),
+            routed,
+            0.0,
+        ),
+        (
+            "local delivery, stack, TCP IPv4",
+            v4,
+            tcp(v4, port::HERE),
+            here,
+            state,
+        ),
+        (DIRECT, v4, tcp(v4, port::HERE), here, state),
+    ];
+    for (name, family, segment, reason, limit) in rows {
+        cases.push(client_case(
+            name,
+            family,
+            &segment,
+            (flows, flows),
+            reason,
+            limit,
+        ));
+    }
+    for (name, family) in [
+        ("hand-over, same link, 1,024 VIPs, TCP IPv4", v4),
+        ("hand-over, same link, 1,024 VIPs, TCP IPv6", v6),
+    ] {
+        let segment = Segment::tcp(family.client(), spread_vip(family, 0), "A");
+        let mut case = client_case(name, family, &segment, (flows, flows), away, 0.0);
+        case.load.vips = VIPS.min(flows);
+        cases.push(case);
+    }
+    let answer = Segment::tcp(v4.pod(), v4.client(), "A");
+    let mut case = client_case(
+        "egress translation, TCP IPv4",
+        v4,
+        &answer,
+        (flows, flows),
+        Reason::reply_translated,
+        0.0,
+    );
+    case.load.layout = 14;
+    case.hook = Hook::Tc;
+    case.program = "lb_egress";
+    cases.push(case);
+}
+
+/// SYNs of four million flows, compared with the yardstick of one.
+fn floods(cases: &mut Vec<Case>) {
+    let family = Family::V4;
+    for (name, port, reason, limit) in [
+        (
+            "SYN flood, at the ingress node",
+            port::SAME_LINK,
+            Reason::handed_over,
+            1.9,
+        ),
+        (
+            "SYN flood, at the pod's node",
+            port::HERE,
+            Reason::delivered_new,
+            3.2,
+        ),
+    ] {
+        let syn = Segment::tcp(family.client(), family.vip(port), "S");
+        cases.push(client_case(name, family, &syn, (FLOOD, 1), reason, limit));
+    }
+}
+
+fn rest(cases: &mut Vec<Case>) {
+    for (name, family) in [
+        ("not for us, IPv4", Family::V4),
+        ("not for us, IPv6", Family::V6),
+    ] {
+        let ack = Segment::tcp(family.client(), family.stranger(80), "A");
+        cases.push(client_case(
+            name,
+            family,
+            &ack,
+            (1, 1),
+            Reason::not_for_us,
+            0.9,
+        ));
+    }
+    let family = Family::V4;
+    let answer = Segment::tcp(family.stranger(80), family.client(), "A");
+    let mut case = client_case(
+        "egress, not a pod's",
+        family,
+        &answer,
+        (1, 1),
+        Reason::egress_untouched,
+        0.0,
+    );
+    (case.load.layout, case.hook, case.program) = (14, Hook::Tc, "lb_egress");
+    cases.push(case);
+    cases.push(Case {
+        name: "ARP, answered",
+        load: Load {
+            frame: arp(),
+            flows: 1,
+            vips: 1,
+            layout: 0,
+        },
+        hook: Hook::Xdp,
+        program: "lb_ingress",
+        reason: Reason::arp_answered,
+        yardstick: 1,
+        limit: 0.0,
+    });
+}
