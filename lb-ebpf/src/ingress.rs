@@ -35,21 +35,22 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
     }
     count::reason(step.reason());
     #[cfg(feature = "log")]
-    log(ctx, step);
+    lb_log(ctx, step.0);
     step.action()
 }
 
 /// Tells of a packet for a frontend, in the object that is built with logging.
 /// The reason is told by its number: `lb-agent counters --all` has the list.
 #[cfg(feature = "log")]
-#[inline(always)]
-fn log(ctx: *mut xdp_md, step: Step) {
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn lb_log(ctx: *mut xdp_md, step: u32) -> u32 {
     let Some(pending) = maps::pending() else {
-        return;
+        return 0;
     };
     let flow = &mut pending.flow;
     if flow.protocol == 0 {
-        return;
+        return 0;
     }
     aya_log_ebpf::info!(
         &aya_ebpf::programs::XdpContext::new(ctx),
@@ -59,10 +60,11 @@ fn log(ctx: *mut xdp_md, step: Step) {
         flow.client_port,
         flow.vip.bytes,
         flow.vip_port,
-        step.reason()
+        Step(step).reason()
     );
     // What is not for a frontend leaves no flow here, and is not logged.
     flow.protocol = 0;
+    0
 }
 
 /// The stages that are not on the fast path. Each is a function of the kernel's
