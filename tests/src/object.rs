@@ -72,7 +72,7 @@ impl Sizes {
     fn of(&self, map: &str) -> Option<u32> {
         Some(match map {
             "VIPS" => self.vips,
-            "FRONTENDS" | "TRAFFIC" => self.frontends,
+            "FRONTENDS" | "FRONTEND_KEYS" | "TRAFFIC" => self.frontends,
             "TABLES" => self.chunks,
             "TCP_FLOWS" | "TCP_REVERSE" => self.flows,
             "UDP_FLOWS" | "UDP_REVERSE" => self.udp_flows,
@@ -223,6 +223,7 @@ impl Object {
         };
         let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
         self.hash("FRONTENDS")?.insert(key, value, 0)?;
+        self.array("FRONTEND_KEYS")?.set(id, key, 0)?;
         Ok(id)
     }
 
@@ -245,11 +246,7 @@ impl Object {
             flags: 0,
         };
         self.array("BACKENDS")?.set(id.into(), value, 0)?;
-        // Only the programs that see replies look at it.
-        if self.ebpf.map("POD_FILTER").is_some() {
-            self.set_bit("POD_FILTER", pod_bit(pod.ip().into(), pod.port()))?;
-        }
-        Ok(())
+        self.set_bit("POD_FILTER", pod_bit(pod.ip().into(), pod.port()))
     }
 
     /// The way to a node.

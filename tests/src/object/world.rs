@@ -158,7 +158,13 @@ pub fn frame(packet: &[u8]) -> Vec<u8> {
     ethernet(UPLINK_MAC, ROUTER_MAC, ethertype(packet), packet)
 }
 
-/// The same, handed over by the node on the same link.
+/// What a pod sends, as it leaves by the uplink.
+#[must_use]
+pub fn leaving(packet: &[u8]) -> Vec<u8> {
+    ethernet(ROUTER_MAC, UPLINK_MAC, ethertype(packet), packet)
+}
+
+/// What a client sends, handed over by the node on the same link.
 #[must_use]
 pub fn from_node(packet: &[u8]) -> Vec<u8> {
     ethernet(UPLINK_MAC, NODE_MAC, ethertype(packet), packet)
@@ -227,7 +233,10 @@ impl World {
 
     /// Forgets all flows and goes back to ample budgets.
     fn reset(&mut self) -> Result<()> {
-        self.configure(|config| config.rates = [super::AMPLE; 4])?;
+        self.configure(|config| {
+            config.rates = [super::AMPLE; 4];
+            (config.mss_v4, config.mss_v6) = (0, 0);
+        })?;
         for map in ["TCP_FLOWS", "UDP_FLOWS"] {
             self.empty::<FlowKey, FlowValue>(map)?;
         }

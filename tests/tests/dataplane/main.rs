@@ -3,6 +3,7 @@
 
 mod answer;
 mod deliver;
+mod egress;
 mod fragment;
 mod hand_over;
 mod icmp;
