@@ -221,6 +221,24 @@ impl Embryo {
     }
 }
 
+/// What the rules need of a TCP or UDP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct L4 {
+    pub src_port: u16,
+    pub dst_port: u16,
+    /// TCP only, like all that follows; else 0.
+    pub seq: u32,
+    pub ack: u32,
+    /// Numbers of the sequence space that the segment takes, those of its
+    /// flags included.
+    pub seq_len: u32,
+    /// [`tcp_flags`].
+    pub flags: u8,
+    pub pad: [u8; 3],
+}
+plain!(L4);
+
 /// What one stage of a program leaves for a later one, for the packet in hand.
 /// `PENDING[0]`, one a CPU: the stack holds half a kilobyte for all functions
 /// that are in progress together.
@@ -233,7 +251,9 @@ pub struct Pending {
     /// Client's port as the pod sees it, initial state, delivery: packed as
     /// the program likes.
     pub how: u32,
-    pub pad: u32,
+    /// What lies around the packet that is to be taken away.
+    pub cover: u32,
+    pub l4: L4,
     pub fragment_key: FragmentKey,
     pub fragment: FragmentValue,
 }

@@ -74,62 +74,114 @@ pub enum Decision {
     Stranded,
 }
 
-/// A [`Decision`] as one number, all of whose bits mean something. Enums leave
-/// the payload of their empty variants undefined, and where such variants meet
-/// the compiler may copy a register that was never written, which the kernel's
-/// verifier refuses.
-#[derive(Clone, Copy)]
-struct Code(u64);
+/// A [`Decision`] as one number, all of whose bits mean something: its kind in
+/// the upper half, what belongs to it in the lower.
+///
+/// The kernel program reads this and not the enum. Enums leave the payload of
+/// their other variants undefined, and the compiler may compute with it ahead
+/// of the branch that would tell; the verifier refuses to see a register used
+/// that holds something else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code(u64);
+
+/// Kinds of [`Code`]. From [`kind::ESTABLISHED`] on the packet is delivered.
+pub mod kind {
+    pub const REJECT: u32 = 0;
+    pub const UNSETTLED: u32 = 1;
+    pub const STRANDED: u32 = 2;
+    pub const HAND_OVER: u32 = 3;
+    pub const ESTABLISHED: u32 = 4;
+    pub const EMBRYONIC: u32 = 5;
+    pub const NEW: u32 = 6;
+    pub const PICK: u32 = 7;
+}
 
 impl Code {
-    const REJECT: Self = Self(0);
-    const UNSETTLED: Self = Self(1 << 32);
-    const STRANDED: Self = Self(2 << 32);
+    const REJECT: Self = Self::of(kind::REJECT, 0);
+    const UNSETTLED: Self = Self::of(kind::UNSETTLED, 0);
+    const STRANDED: Self = Self::of(kind::STRANDED, 0);
+
+    #[inline(always)]
+    const fn of(kind: u32, low: u32) -> Self {
+        Self((kind as u64) << 32 | low as u64)
+    }
 
     #[inline(always)]
     const fn hand_over(node: u16, marked: bool) -> Self {
-        Self((3 << 32) | node as u64 | (marked as u64) << 16)
+        Self::of(kind::HAND_OVER, node as u32 | (marked as u32) << 16)
     }
 
     #[inline(always)]
     const fn established(backend: BackendRef) -> Self {
-        Self((4 << 32) | backend.into_bits() as u64)
+        Self::of(kind::ESTABLISHED, backend.into_bits())
     }
 
     #[inline(always)]
     const fn embryonic(backend: BackendRef) -> Self {
-        Self((5 << 32) | backend.into_bits() as u64)
+        Self::of(kind::EMBRYONIC, backend.into_bits())
     }
 
     #[inline(always)]
     const fn new(backend: u16) -> Self {
-        Self((6 << 32) | backend as u64)
+        Self::of(kind::NEW, backend as u32)
     }
 
     #[inline(always)]
     const fn pick(backend: u16) -> Self {
-        Self((7 << 32) | backend as u64)
+        Self::of(kind::PICK, backend as u32)
+    }
+
+    /// One of [`kind`].
+    #[inline(always)]
+    pub const fn kind(self) -> u32 {
+        (self.0 >> 32) as u32
     }
 
     #[inline(always)]
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "parts of the code are meant"
-    )]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is meant")]
+    const fn low(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Hand over: to this node.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits are meant")]
+    pub const fn node(self) -> u16 {
+        self.low() as u16
+    }
+
+    /// Hand over: marked.
+    #[inline(always)]
+    pub const fn marked(self) -> bool {
+        self.low() >> 16 & 1 != 0
+    }
+
+    /// Deliver: to the backend of this id.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower bits are meant")]
+    pub const fn backend_id(self) -> u16 {
+        self.low() as u16
+    }
+
+    /// Established, embryonic: the backend of the flow.
+    #[inline(always)]
+    pub const fn backend(self) -> BackendRef {
+        BackendRef::from_bits(self.low())
+    }
+
     const fn decision(self) -> Decision {
-        let low = self.0 as u32;
-        match self.0 >> 32 {
-            0 => Decision::Reject,
-            1 => Decision::Unsettled,
-            2 => Decision::Stranded,
-            3 => Decision::HandOver {
-                node: low as u16,
-                marked: low >> 16 != 0,
+        match self.kind() {
+            kind::REJECT => Decision::Reject,
+            kind::UNSETTLED => Decision::Unsettled,
+            kind::STRANDED => Decision::Stranded,
+            kind::HAND_OVER => Decision::HandOver {
+                node: self.node(),
+                marked: self.marked(),
             },
-            4 => Decision::Deliver(Found::Established(BackendRef::from_bits(low))),
-            5 => Decision::Deliver(Found::Embryonic(BackendRef::from_bits(low))),
-            6 => Decision::Deliver(Found::New(low as u16)),
-            _ => Decision::Deliver(Found::Pick(low as u16)),
+            kind::ESTABLISHED => Decision::Deliver(Found::Established(self.backend())),
+            kind::EMBRYONIC => Decision::Deliver(Found::Embryonic(self.backend())),
+            kind::NEW => Decision::Deliver(Found::New(self.backend_id())),
+            _ => Decision::Deliver(Found::Pick(self.backend_id())),
         }
     }
 }
@@ -146,8 +198,14 @@ pub fn decide(
     slot: Slot,
     knowledge: &mut impl Knowledge,
 ) -> Decision {
+    coded(segment, marked, slot, knowledge).decision()
+}
+
+/// The same as one number.
+#[inline(always)]
+pub fn coded(segment: Segment, marked: bool, slot: Slot, knowledge: &mut impl Knowledge) -> Code {
     let Code(code) = code(segment, marked, slot, knowledge);
-    Code(knowledge.blur(code)).decision()
+    Code(knowledge.blur(code))
 }
 
 #[inline(always)]

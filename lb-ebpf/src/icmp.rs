@@ -8,7 +8,7 @@ use lb_common::{
     flow::{FlowKey, TCP},
     frontend::FrontendKey,
     hash::source_hash,
-    rules::{Decision, Found, decide},
+    rules::{coded, kind},
     table::slot_index,
     verdict::Reason,
 };
@@ -131,23 +131,21 @@ fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
         embryo: None,
         backend: None,
     };
-    match decide(segment, packet.came.marked(), slot, &mut lookup) {
-        Decision::HandOver { node, marked } => to_node(packet, node, marked, frontend.id),
-        Decision::Deliver(Found::Established(named) | Found::Embryonic(named)) => {
+    let code = coded(segment, packet.came.marked(), slot, &mut lookup);
+    match code.kind() {
+        kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),
+        kind::ESTABLISHED | kind::EMBRYONIC => {
             let pod_client_port = match &lookup.established {
                 Some(flow) => flow.pod_client_port,
                 None => client_port,
             };
             let pending = maps::pending().ok_or(Reason::icmp_unrelated)?;
-            pending.backend = named;
+            pending.backend = code.backend();
             pending.how = How::new(pod_client_port, 0, false).0;
             Ok(Step::go_on(Stage::IcmpToPod))
         }
         // Nobody here has begun such a flow.
-        Decision::Deliver(Found::New(_) | Found::Pick(_))
-        | Decision::Reject
-        | Decision::Unsettled
-        | Decision::Stranded => Err(Reason::icmp_unrelated.into()),
+        _ => Err(Reason::icmp_unrelated.into()),
     }
 }
 

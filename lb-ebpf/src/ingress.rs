@@ -1,6 +1,6 @@
 //! The way of a packet that comes in by an uplink.
 
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::{flow::ICMPV6, verdict::Reason};
 
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
     reject::{Answer, lb_answer},
     select::{lb_later_fragment, select},
     step::{Hint, Stage, Step, flatten},
-    tunnel::lb_hand_over,
+    tunnel::{lb_hand_over, lb_uncover},
 };
 
 /// Decides, counts once, and says what the kernel is to do.
@@ -26,6 +26,9 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
     let mut step = Step(lb_fast(ctx, Hint::NONE.0));
     if !step.is(Stage::Done) {
         step = rarer(ctx, step);
+    }
+    if step.is_to_be_uncovered() && lb_uncover(ctx) == 0 {
+        step = Step::done(Reason::malformed_for_vip, xdp_action::XDP_DROP);
     }
     if step.has_flow_to_enter() {
         lb_enter();

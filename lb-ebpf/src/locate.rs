@@ -32,17 +32,6 @@ impl Packet {
         let v4 = if self.ip.family.is_v4() { 1 << 31 } else { 0 };
         self.l2.len as u32 | (between as u32) << 8 | v4
     }
-
-    /// Where the headers are once what lay around the packet is gone.
-    #[inline(always)]
-    pub fn uncovered(&self) -> Ip {
-        let mut ip = self.ip;
-        ip.l3 = self.l2.len;
-        ip.l4 = self
-            .frame
-            .blur(self.l2.len + (self.ip.l4 - self.ip.l3), parse::OFFSET_MAX);
-        ip
-    }
 }
 
 /// Finds the packet for a VIP. `Err`: there is none, and why.

@@ -4,7 +4,7 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
-    flow::{ICMP, ICMPV6, TCP, UDP},
+    flow::{ICMP, ICMPV6, L4, TCP, UDP},
     limits::{EXTENSION_HEADERS_MAX, VLAN_TAGS_MAX},
     tunnel::MARKED_ETHERTYPE,
     verdict::Reason,
@@ -373,19 +373,6 @@ fn is_extension(protocol: u8) -> bool {
     )
 }
 
-/// What the rules need of a TCP or UDP header.
-#[derive(Clone, Copy)]
-pub struct L4 {
-    pub src_port: u16,
-    pub dst_port: u16,
-    /// TCP only, else 0.
-    pub flags: u8,
-    pub seq: u32,
-    pub ack: u32,
-    /// Bytes of sequence space that the segment takes, flags included.
-    pub seq_len: u32,
-}
-
 /// Parses TCP or UDP at `ip.l4`.
 #[inline(always)]
 pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
@@ -410,6 +397,7 @@ pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
             seq: u32::from_be(tcp.seq),
             ack: u32::from_be(tcp.ack),
             seq_len: payload - header_len + flags,
+            pad: [0; 3],
         })
     } else {
         let udp = frame
@@ -430,6 +418,7 @@ pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
             seq: 0,
             ack: 0,
             seq_len: 0,
+            pad: [0; 3],
         })
     }
 }

@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::{
     addr::Addr,
     checksum::fold,
-    flow::{ICMP, ICMPV6, TCP, tcp_flags},
+    flow::{ICMP, ICMPV6, L4, TCP, tcp_flags},
     traffic::rate,
     verdict::Reason,
 };
@@ -17,7 +17,7 @@ use crate::{
     locate::{self, Packet},
     maps,
     packet::{Frame, adjust_head, adjust_tail, jiffies, whole_len},
-    parse::{self, Family, Ip, L4},
+    parse::{self, Family, Ip},
     step::{Hint, Step, flatten},
     tunnel::{copy_link_header, pop},
 };

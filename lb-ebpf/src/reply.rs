@@ -10,7 +10,7 @@ use lb_common::{
     config::Config,
     filter::pod_bit,
     flow::{
-        EMBRYO_WAYS, Embryo, FlowKey, FlowValue, ReverseKey, ReverseValue, TCP, at_or_after,
+        EMBRYO_WAYS, Embryo, FlowKey, FlowValue, L4, ReverseKey, ReverseValue, TCP, at_or_after,
         embryo, reverse, state, tcp_flags,
     },
     fragment::what,
@@ -27,7 +27,7 @@ use crate::{
     lookup::{embryo_set, is_young, tag},
     maps::{self, POD_FILTER, TCP_FLOWS, TCP_REVERSE, UDP_REVERSE, filtered, find},
     packet::{Frame, jiffies},
-    parse::{self, Family, Ip, L4, has_ports},
+    parse::{self, Family, Ip, has_ports},
     step::Step,
 };
 

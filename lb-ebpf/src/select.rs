@@ -6,12 +6,12 @@ use lb_common::{
     addr::Addr,
     backend::{BackendRef, BackendValue},
     config::Config,
-    flow::{Embryo, FlowKey, FlowValue, TCP, at_or_after, embryo, state, tcp_flags},
+    flow::{Embryo, FlowKey, FlowValue, L4, TCP, at_or_after, embryo, state, tcp_flags},
     fragment::what,
     frontend::{FrontendKey, flags},
     hash::source_hash,
-    node::{NodeValue, kind},
-    rules::{Decision, Found, Segment, decide},
+    node::{self, NodeValue},
+    rules::{Code, Segment, coded, kind},
     table::{Target, slot_index},
     verdict::Reason,
 };
@@ -24,20 +24,21 @@ use crate::{
     lookup::{Lookup, client_hash, embryo_set, may_be_established, tag},
     maps::{self, TCP_REVERSE, find},
     packet::jiffies,
-    parse::{self, Ip, L4},
+    parse::{self, Ip},
     reject::Answer,
     step::{Hint, Stage, Step, flatten},
     translate,
-    tunnel::{lb_uncover, overhead, pop, send},
+    tunnel::{overhead, pop, send},
 };
 
 /// A TCP or UDP packet whose destination may be a VIP.
 #[inline(always)]
 pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step> {
-    let l4 = &parse::l4(&packet.frame, &packet.ip)?;
     let ip = &packet.ip;
     // Kept in the scratch entry rather than on the stack, which is small.
     let pending = maps::pending().ok_or(Reason::not_for_us)?;
+    pending.l4 = parse::l4(&packet.frame, &packet.ip)?;
+    let l4 = &pending.l4;
     pending.flow = FlowKey {
         client: ip.src,
         vip: ip.dst,
@@ -71,12 +72,13 @@ pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step
         embryo: None,
         backend: None,
     };
-    match decide(segment, packet.came.marked(), slot, &mut lookup) {
-        Decision::HandOver { node, marked } => to_node(packet, node, marked, frontend.id),
-        Decision::Deliver(found) => deliver(packet, l4, found, &mut lookup, hint),
-        Decision::Reject => Err(Step::answer(Answer::NoBackend)),
-        Decision::Unsettled => Err(Reason::unsettled.into()),
-        Decision::Stranded => Err(Reason::stranded.into()),
+    let code = coded(segment, packet.came.marked(), slot, &mut lookup);
+    match code.kind() {
+        kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),
+        kind::REJECT => Err(Step::answer(Answer::NoBackend)),
+        kind::UNSETTLED => Err(Reason::unsettled.into()),
+        kind::STRANDED => Err(Reason::stranded.into()),
+        _ => deliver(packet, l4, code, &mut lookup, hint),
     }
 }
 
@@ -107,7 +109,7 @@ pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Resul
     };
     let target = Target::node(node);
     let first = fragment::prepare(ip, frontend, target, done, Addr::UNSPECIFIED);
-    if marked || packet.came.around() || next_hop.kind != kind::SAME_LINK {
+    if marked || packet.came.around() || next_hop.kind != node::kind::SAME_LINK {
         return Ok(Step::hand_over(node, marked).and_remember(first));
     }
     translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
@@ -117,7 +119,7 @@ pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Resul
 
 #[inline(always)]
 fn fits(ip: &Ip, node: &NodeValue) -> Result<(), Step> {
-    if node.kind == kind::ROUTED {
+    if node.kind == node::kind::ROUTED {
         let room = node.mtu.saturating_sub(overhead(node));
         if ip.len > room {
             return Err(Step::answer(Answer::TooBig(room)));
@@ -131,31 +133,32 @@ fn fits(ip: &Ip, node: &NodeValue) -> Result<(), Step> {
 fn deliver(
     packet: &Packet,
     l4: &L4,
-    found: Found,
+    code: Code,
     lookup: &mut Lookup<'_>,
     hint: Hint,
 ) -> Result<Step, Step> {
     let direct = lookup.frontend.flags & flags::DIRECT != 0;
     let mut enters = false;
-    let (reason, backend, client_port) = match found {
-        Found::Established(_) => {
+    let id = code.backend_id();
+    let (reason, backend, client_port) = match code.kind() {
+        kind::ESTABLISHED => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
             let flow = lookup.established.take().ok_or(Reason::stranded)?;
             follow(flow, l4, lookup, backend);
             (Reason::delivered_established, backend, flow.pod_client_port)
         }
-        Found::Embryonic(named) => {
+        kind::EMBRYONIC => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
             let embryo = lookup.embryo.take().ok_or(Reason::stranded)?;
-            enters = grow(embryo, l4, lookup, named, direct);
+            enters = grow(embryo, l4, lookup, code.backend(), direct);
             (Reason::delivered_embryonic, backend, l4.src_port)
         }
-        Found::New(id) => {
+        kind::NEW => {
             let backend = maps::backend(id).ok_or(Reason::stranded)?;
             let client_port = begin(l4, lookup, id, backend, direct, hint)?;
             (Reason::delivered_new, backend, client_port)
         }
-        Found::Pick(id) => {
+        _ => {
             let backend = maps::backend(id).ok_or(Reason::stranded)?;
             if l4.flags & tcp_flags::RST == 0 {
                 conceive(l4, lookup, id, backend, embryo::ADOPTED, direct);
@@ -163,7 +166,6 @@ fn deliver(
             (Reason::delivered_pick, backend, l4.src_port)
         }
     };
-    let id = backend_id(found);
     count::backend(id, packet.ip.len);
     let ip = &packet.ip;
     let target = Target::local(id);
@@ -172,16 +174,23 @@ fn deliver(
     let direct_ifindex = if direct { backend.ifindex } else { 0 };
     let action = to_pod(packet, backend, client_port, direct_ifindex)?;
     Ok(Step::done(reason, action)
+        .and_uncover(leave_cover(packet))
         .and_enter(enters)
         .and_remember(first))
 }
 
+/// Leaves what lies around the packet for a later stage to take away: the frame
+/// begins elsewhere after that.
 #[inline(always)]
-fn backend_id(found: Found) -> u16 {
-    match found {
-        Found::Established(named) | Found::Embryonic(named) => named.id,
-        Found::New(id) | Found::Pick(id) => id,
+fn leave_cover(packet: &Packet) -> bool {
+    if !packet.came.around() {
+        return false;
     }
+    let Some(pending) = maps::pending() else {
+        return false;
+    };
+    pending.cover = packet.cover();
+    true
 }
 
 /// Translates, removes what other nodes put around, and passes on.
@@ -200,16 +209,7 @@ fn to_pod(
         }
         translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
     }
-    if packet.came.around() {
-        // The frame begins elsewhere then, and so does all that follows.
-        if lb_uncover(packet.ctx, packet.cover()) == 0 {
-            return Err(Reason::malformed_for_vip.into());
-        }
-        let frame = packet.frame.anew();
-        translate::to_pod(&frame, &packet.uncovered(), backend, client_port)?;
-    } else {
-        translate::to_pod(&packet.frame, ip, backend, client_port)?;
-    }
+    translate::to_pod(&packet.frame, ip, backend, client_port)?;
     Ok(translate::pass(packet.ctx, direct_ifindex))
 }
 

@@ -36,6 +36,23 @@ impl Step {
     /// Done, and `PENDING` has a first fragment to remember.
     const REMEMBER: u32 = 1 << 25;
 
+    /// Done, but for what lies around the packet: `PENDING` says what.
+    const UNCOVER: u32 = 1 << 26;
+
+    #[inline(always)]
+    pub fn and_uncover(self, pending: bool) -> Self {
+        Self(if pending {
+            self.0 | Self::UNCOVER
+        } else {
+            self.0
+        })
+    }
+
+    #[inline(always)]
+    pub fn is_to_be_uncovered(self) -> bool {
+        self.0 & Self::UNCOVER != 0
+    }
+
     #[inline(always)]
     pub fn and_enter(self, pending: bool) -> Self {
         Self(if pending {

@@ -91,12 +91,16 @@ pub fn seen(frame: &Frame, config: &Config, ip: &Ip) -> Option<(usize, bool)> {
     Some((inner, shim.flags & flags::MARKED != 0))
 }
 
-/// Takes away what lies around a packet, as [`Packet::cover`] says, and names
+/// Takes away what lies around a packet, as the pending [`Packet::cover`] says, and names
 /// its family again: the frame is then what the client's would have been. All
 /// that was known of the frame is void. 0: it could not be done.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_uncover(ctx: *mut xdp_md, cover: u32) -> u32 {
+pub extern "C" fn lb_uncover(ctx: *mut xdp_md) -> u32 {
+    let Some(pending) = maps::pending() else {
+        return 0;
+    };
+    let cover = pending.cover;
     let l2_len = cover as usize & 0x1f;
     let between = (cover >> 8) as usize & OFFSET_MAX;
     let family = if cover >> 31 != 0 {
