@@ -1,6 +1,7 @@
 //! The data plane in the kernel, attached to nothing: its maps filled by hand,
 //! one packet at a time put through it (`BPF_PROG_TEST_RUN`).
 
+pub mod verify;
 pub mod world;
 
 use std::net::{IpAddr, SocketAddr};

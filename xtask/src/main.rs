@@ -11,6 +11,7 @@ mod maps_doc;
 mod report;
 mod setup;
 mod test;
+mod verify;
 mod workspace;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     MapsDoc(maps_doc::MapsDoc),
     /// Show in a minute what Corten does, on a network made for it here
     Demo(demo::Demo),
+    /// Load every program on this kernel and show what its verifier says
+    Verify(verify::Verify),
     /// Measure what a packet costs in the kernel
     Bench(bench::Bench),
     /// A network with a client, nodes and pods on this machine, to try things
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Verify(verify) => verify.run(),
         Command::Bench(bench) => bench.run(),
         Command::Lab(lab) => lab.run(),
     };
