@@ -235,7 +235,8 @@ pub struct L4 {
     pub seq_len: u32,
     /// [`tcp_flags`].
     pub flags: u8,
-    pub pad: [u8; 3],
+    pub pad: u8,
+    pub pad_end: u16,
 }
 plain!(L4);
 

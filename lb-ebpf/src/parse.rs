@@ -397,7 +397,8 @@ pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
             seq: u32::from_be(tcp.seq),
             ack: u32::from_be(tcp.ack),
             seq_len: payload - header_len + flags,
-            pad: [0; 3],
+            pad: 0,
+            pad_end: 0,
         })
     } else {
         let udp = frame
@@ -418,7 +419,8 @@ pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
             seq: 0,
             ack: 0,
             seq_len: 0,
-            pad: [0; 3],
+            pad: 0,
+            pad_end: 0,
         })
     }
 }
