@@ -59,8 +59,9 @@ pub struct FrontendValue {
     pub id: u32,
     /// [`flags`].
     pub flags: u32,
-    /// When the set of endpoints last changed, in seconds of CLOCK_BOOTTIME;
-    /// 0 if it has not changed since this node first saw the frontend.
+    /// When slots last left an endpoint that is still present for another
+    /// node, in seconds of CLOCK_BOOTTIME; 0 if no flow can have been
+    /// displaced.
     pub changed_s: u32,
     pub pad: u32,
 }

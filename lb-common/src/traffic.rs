@@ -82,6 +82,10 @@ pub struct EndpointValue {
     pub node: u32,
     /// Slots of the table whose `now` it is.
     pub slots: u32,
+    /// When slots whose `now` it was last went to another node while it
+    /// stayed, in seconds of CLOCK_BOOTTIME; 0: never. Flows of it may then
+    /// arrive elsewhere.
+    pub displaced_s: u32,
     /// Where in the table it stands: the value that slots name it by.
     pub target: u16,
     /// [`condition`].

@@ -14,6 +14,7 @@
 //! Knows ids, places and values, not why; the shell knows how to write them.
 
 mod diff;
+mod displaced;
 mod image;
 mod ledger;
 mod maps;

@@ -166,12 +166,6 @@ impl Plan {
             self.steps.push(Step::ResetTraffic(value.id));
         }
         if old.is_none_or(|old| !new.same_body(old) || old.value.chunk != value.chunk) {
-            let there = old
-                .is_some_and(|old| old.value.chunk == value.chunk && old.body.slots == body.slots);
-            if !there {
-                self.steps
-                    .push(Step::PutTable(value.chunk, body.slots.clone()));
-            }
             if let Some(name) = body.name
                 && same_id.is_none_or(|old| old.body.name != body.name)
             {
@@ -184,6 +178,14 @@ impl Plan {
                     Change::Put(_, value) => self.steps.push(Step::PutEndpoint(*key, *value)),
                     Change::Remove(_) => self.removals.push(Step::RemoveEndpoint(*key)),
                 }
+            }
+            // After the endpoints: who is displaced cannot be seen any more
+            // when a table has been changed where it is.
+            let there = old
+                .is_some_and(|old| old.value.chunk == value.chunk && old.body.slots == body.slots);
+            if !there {
+                self.steps
+                    .push(Step::PutTable(value.chunk, body.slots.clone()));
             }
             if let Some(old) = old
                 && same_id.is_none()

@@ -20,6 +20,7 @@ use lb_common::node::{MacEntry, NodeMacs, NodeNetValue, NodeValue, kind, mac_buc
 use lb_common::table::{Slot, Target};
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName, condition};
 
+use super::displaced;
 use super::image::{Body, FrontendImage, Image, NO_ADDRESSES, NO_MACS, NodeImage};
 use super::ledger::{Given, Ledger};
 use super::names;
@@ -306,9 +307,9 @@ impl Frontends<'_> {
                 };
                 let mut image = match old {
                     Some(old) if is_made_from(&old.body, frontend) => old.clone(),
-                    _ => self.frontend(frontend, old, ledger)?,
+                    _ => self.frontend(frontend, old, ledger, now)?,
                 };
-                settle(&mut image.value, old.map(|old| &old.value), ledger, now);
+                settle(&mut image.value, ledger, now);
                 Some((key, image))
             })
             .collect()
@@ -320,6 +321,7 @@ impl Frontends<'_> {
         frontend: &Arc<Frontend>,
         old: Option<&FrontendImage>,
         ledger: &Ledger,
+        now: Timestamp,
     ) -> Option<FrontendImage> {
         let current = self.current;
         let room = self.room.get_or_insert_with(|| Room::new(current, ledger));
@@ -355,6 +357,9 @@ impl Frontends<'_> {
                 old.value.chunk
             }
         };
+        if let Some(old) = old {
+            displaced::note(&mut body, &old.body, now);
+        }
         let value = FrontendValue {
             seed: frontend.seed,
             endpoints_hash: frontend.backends_hash,
@@ -365,7 +370,7 @@ impl Frontends<'_> {
                 Delivery::Stack => 0,
                 Delivery::Direct => flags::DIRECT,
             },
-            changed_s: 0,
+            changed_s: displaced::last(&body),
             pad: 0,
         };
         let body = match old {
@@ -403,6 +408,7 @@ impl Frontends<'_> {
             let value = EndpointValue {
                 node: node.map_or(0, u32::from),
                 slots,
+                displaced_s: 0,
                 target: target.0,
                 conditions: bits(backend.conditions),
             };
@@ -443,33 +449,26 @@ fn length(slots: &[Slot]) -> u32 {
     u32::try_from(slots.len()).unwrap_or(u32::MAX)
 }
 
-/// The same table in another number of slots, as near as that can be: a slot
-/// is a fraction of the table (`lb_common::table::slot_index`).
+/// The same table in another number of slots.
 fn resample(slots: &[Slot], length: u32) -> Arc<[Slot]> {
     let length = usize::try_from(length).unwrap_or(0);
-    (0..length)
-        .map(|n| slots[n * slots.len() / length])
-        .collect()
+    displaced::stretched(slots, length).collect()
 }
 
-/// Sets when the backends last changed, and whether that is still to be
-/// reckoned with.
+/// Sets whether it is still to be reckoned with that flows are not where the
+/// table says.
 ///
-/// A frontend that was not in the maps has not changed (0): a new one has no
+/// A frontend that was not in the maps has displaced none: a new one has no
 /// flows yet, and of one whose maps were lost most flows are where the table
-/// says. To ask `next` about those would strand them.
-fn settle(value: &mut FrontendValue, old: Option<&FrontendValue>, ledger: &Ledger, now: Timestamp) {
-    let now_s = now.seconds();
-    value.changed_s = match old {
-        None => 0,
-        Some(old) if old.endpoints_hash == value.endpoints_hash => old.changed_s,
-        Some(_) => now_s.max(1),
-    };
+/// says. To ask `next` about those would strand them. Nor have flows moved
+/// whose pod has gone: asked about those, `next` would drop what the pick
+/// resets.
+fn settle(value: &mut FrontendValue, ledger: &Ledger, now: Timestamp) {
     value.flags &= !(flags::TCP_UNSETTLED | flags::UDP_UNSETTLED);
     if value.changed_s == 0 {
         return;
     }
-    let age_s = now_s.saturating_sub(value.changed_s);
+    let age_s = now.seconds().saturating_sub(value.changed_s);
     if age_s < ledger.settle.tcp_s {
         value.flags |= flags::TCP_UNSETTLED;
     }
