@@ -92,14 +92,31 @@ pub enum AgentError {
     Panicked(#[source] JoinError),
 }
 
+/// Waits until no other agent uses the same folder: one that was killed takes a
+/// moment to be gone.
+async fn alone(options: &Options) -> Result<(), AgentError> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    const PERIOD: Duration = Duration::from_millis(20);
+    let gone = async {
+        while Report::read(&options.run_folder).is_some() {
+            tokio::time::sleep(PERIOD).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, gone).await.is_ok() {
+        return Ok(());
+    }
+    match Report::read(&options.run_folder) {
+        Some(other) => Err(AgentError::Running {
+            pid: other.pid,
+            bpffs: options.bpffs.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Runs until SIGTERM, SIGINT or an error.
 pub async fn run(options: Options) -> Result<(), AgentError> {
-    if let Some(other) = Report::read(&options.run_folder) {
-        return Err(AgentError::Running {
-            pid: other.pid,
-            bpffs: options.bpffs,
-        });
-    }
+    alone(&options).await?;
     kernel::check(&options.bpffs)?;
     let pins = Pins::new(&options.bpffs);
     let object = match options.object {
