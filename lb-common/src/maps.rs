@@ -34,7 +34,7 @@ pub enum Kind {
     PerCpuArray,
     Hash,
     /// A hash whose entries are allocated when they are made
-    /// (`BPF_F_NO_PREALLOC`): for what packets never look up.
+    /// (`BPF_F_NO_PREALLOC`): for what packets never or rarely look up.
     HashOnDemand,
     LruHash,
     LpmTrie,
@@ -276,7 +276,7 @@ pub const MAPS: &[Map] = &[
     },
     Map {
         name: "MOVED",
-        kind: Kind::Hash,
+        kind: Kind::HashOnDemand,
         key: "FlowKey",
         key_size: size_of::<FlowKey>(),
         value: "MovedValue",
@@ -288,7 +288,7 @@ pub const MAPS: &[Map] = &[
     },
     Map {
         name: "TOLD",
-        kind: Kind::Hash,
+        kind: Kind::HashOnDemand,
         key: "ToldKey",
         key_size: size_of::<ToldKey>(),
         value: "ToldValue",
