@@ -58,6 +58,8 @@ pub mod port {
     pub const NO_WAY: u16 = 88;
     /// The same with the routed node.
     pub const HERE_NEXT_ROUTED: u16 = 89;
+    /// Nothing yet: a test may write what it likes.
+    pub const FREE: u16 = 90;
     /// No frontend.
     pub const UNUSED: u16 = 99;
 }
@@ -235,6 +237,7 @@ impl World {
     fn reset(&mut self) -> Result<()> {
         self.configure(|config| {
             config.rates = [super::AMPLE; 4];
+            config.flags = 0;
             (config.mss_v4, config.mss_v6) = (0, 0);
         })?;
         for map in ["TCP_FLOWS", "UDP_FLOWS"] {
@@ -412,6 +415,7 @@ fn frontends(object: &mut Object, family: Family, protocol: u8) -> Result<()> {
             0,
         ),
         (port::EMPTY, Target::NONE, Target::NONE, 0),
+        (port::FREE, Target::NONE, Target::NONE, 0),
         (port::AWAY_NEXT_HERE, away, here, 0),
         (port::HERE_NEXT_AWAY, here, away, unsettled),
         (

@@ -7,6 +7,7 @@ mod egress;
 mod fragment;
 mod hand_over;
 mod icmp;
+mod model;
 mod property;
 mod reject;
 mod untouched;
