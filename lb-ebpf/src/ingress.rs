@@ -38,7 +38,7 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
     }
     count::reason(step.reason());
     #[cfg(feature = "log")]
-    lb_log(ctx, step.0);
+    lb_log(step.0);
     step.action()
 }
 
@@ -47,7 +47,7 @@ pub fn run(ctx: *mut xdp_md) -> u32 {
 #[cfg(feature = "log")]
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn lb_log(ctx: *mut xdp_md, step: u32) -> u32 {
+pub extern "C" fn lb_log(step: u32) -> u32 {
     let Some(pending) = maps::pending() else {
         return 0;
     };
@@ -56,7 +56,8 @@ pub extern "C" fn lb_log(ctx: *mut xdp_md, step: u32) -> u32 {
         return 0;
     }
     aya_log_ebpf::info!(
-        &aya_ebpf::programs::XdpContext::new(ctx),
+        // The macro wants a context, and does nothing with it.
+        &aya_ebpf::programs::XdpContext::new(core::ptr::null_mut()),
         "protocol {} from {:i} port {} to {:i} port {}: reason {}",
         flow.protocol,
         flow.client.bytes,
