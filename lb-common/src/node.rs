@@ -58,14 +58,23 @@ pub struct MacBucket {
     pub ways: [MacEntry; MAC_WAYS],
 }
 
-/// A node's MAC on one link; free where `node` is 0.
+/// A node's MAC on one link; free where `node` is 0. Eight bytes, so that it is
+/// compared in one piece.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct MacEntry {
     pub mac: [u8; 6],
     pub node: u16,
+}
+
+impl MacEntry {
+    /// All of it as it lies in memory.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        zerocopy::transmute!(self)
+    }
 }
 
 /// The bucket of a MAC. Its last four bytes tell the machines of one vendor

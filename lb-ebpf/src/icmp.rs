@@ -110,7 +110,7 @@ fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let hash = source_hash(frontend.seed, quoted.dst, client_port, quoted.protocol);
     let slot =
         maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
-    let flow = FlowKey {
+    let whose = FlowKey {
         client: quoted.dst,
         vip: quoted.src,
         client_port,
@@ -121,12 +121,14 @@ fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let mut lookup = Lookup {
         config,
         frontend,
-        flow: &flow,
+        whose,
+        flow: &mut maps::pending().ok_or(Reason::icmp_unrelated)?.flow,
         frame: packet.frame,
         segment,
         ack: None,
         tunnelled: packet.came.tunnelled(),
         jiffies: jiffies(),
+        hash: 0,
         established: None,
         embryo: None,
         backend: None,

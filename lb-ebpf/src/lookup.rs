@@ -9,7 +9,7 @@ use lb_common::{
     frontend::{FrontendValue, flags},
     hash::source_hash,
     limits::EMBRYO_SECONDS,
-    node::{MAC_BUCKETS, mac_bucket},
+    node::{MAC_BUCKETS, MacEntry, mac_bucket},
     rules::{Knowledge, Segment},
 };
 
@@ -26,7 +26,10 @@ use crate::{
 pub struct Lookup<'a> {
     pub config: &'a Config,
     pub frontend: &'a FrontendValue,
-    pub flow: &'a FlowKey,
+    /// Whose packet it is. Written out where the maps are asked for the first
+    /// time: an ingress node does without.
+    pub whose: FlowKey,
+    pub flow: &'a mut FlowKey,
     pub frame: Frame,
     pub segment: Segment,
     /// The ACK number, or `None` where it is not to be compared: an ICMP error
@@ -35,6 +38,8 @@ pub struct Lookup<'a> {
     /// It came inside an outer header, so a node handed it over.
     pub tunnelled: bool,
     pub jiffies: u32,
+    /// The client's hash; 0 until it was asked for.
+    pub hash: u64,
     /// Found on the way.
     pub established: Option<&'static mut FlowValue>,
     pub embryo: Option<&'static mut Embryo>,
@@ -103,17 +108,16 @@ fn embryo_backend(embryo: &Embryo) -> BackendRef {
 impl Knowledge for Lookup<'_> {
     #[inline(always)]
     fn established(&mut self) -> Option<BackendRef> {
+        *self.flow = self.whose;
         // A SYN of a flow that lives is rare, and a flood of SYNs is not: the
         // filter keeps it away from the big table.
-        if self.segment == Segment::Syn
-            && !may_be_established(self.config, client_hash(self.config, self.flow))
-        {
+        if self.segment == Segment::Syn && !may_be_established(self.config, self.client_hash()) {
             return None;
         }
         let found = if self.flow.protocol == u32::from(TCP) {
-            find!(TCP_FLOWS, self.flow)
+            find!(TCP_FLOWS, &*self.flow)
         } else {
-            find!(UDP_FLOWS, self.flow)
+            find!(UDP_FLOWS, &*self.flow)
         }?;
         if found.is_closed() {
             return None;
@@ -126,7 +130,7 @@ impl Knowledge for Lookup<'_> {
 
     #[inline(always)]
     fn embryonic(&mut self) -> Option<BackendRef> {
-        let hash = client_hash(self.config, self.flow);
+        let hash = self.client_hash();
         let set = embryo_set(self.config, hash)?;
         let tag = tag(hash);
         let udp = self.flow.protocol != u32::from(TCP);
@@ -160,7 +164,7 @@ impl Knowledge for Lookup<'_> {
         if self.config.flags & lb_common::config::flags::CHANNEL == 0 {
             return None;
         }
-        find!(MOVED, self.flow).map(|moved| moved.node as u16)
+        find!(MOVED, &*self.flow).map(|moved| moved.node as u16)
     }
 
     #[inline(always)]
@@ -180,9 +184,16 @@ impl Knowledge for Lookup<'_> {
         let Some(macs) = NODE_MACS.get(0) else {
             return false;
         };
+        let wanted = MacEntry { mac, node: 0 }.bits();
+        let mac_only = MacEntry {
+            mac: [0xff; 6],
+            node: 0,
+        }
+        .bits();
         let mut node = 0;
         for way in &macs.buckets[mac_bucket(mac) & (MAC_BUCKETS - 1)].ways {
-            if way.node != 0 && way.mac == mac {
+            // A free way has the MAC of nobody, and node 0.
+            if way.bits() & mac_only == wanted {
                 node = way.node;
             }
         }
@@ -192,7 +203,7 @@ impl Knowledge for Lookup<'_> {
         // An ordinary client may happen to live on that node.
         let net = NODE_NETS.get(&aya_ebpf::btf_maps::lpm_trie::Key::new(
             128,
-            self.flow.client,
+            self.whose.client,
         ));
         !net.is_some_and(|net| net.node == u32::from(node))
     }
@@ -226,6 +237,14 @@ impl Knowledge for Lookup<'_> {
 }
 
 impl Lookup<'_> {
+    #[inline(always)]
+    pub fn client_hash(&mut self) -> u64 {
+        if self.hash == 0 {
+            self.hash = client_hash(self.config, self.flow);
+        }
+        self.hash
+    }
+
     #[inline(always)]
     fn unsettled(&self) -> u32 {
         if self.segment == Segment::Udp {

@@ -21,7 +21,7 @@ use crate::{
     establish::{self, How, reverse_key},
     fragment,
     locate::{self, Packet},
-    lookup::{Lookup, client_hash, embryo_set, may_be_established, tag},
+    lookup::{Lookup, embryo_set, may_be_established, tag},
     maps::{self, TCP_REVERSE, find},
     packet::jiffies,
     parse::{self, Ip},
@@ -39,14 +39,13 @@ pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step
     let pending = maps::pending().ok_or(Reason::not_for_us)?;
     pending.l4 = parse::l4(&packet.frame, &packet.ip)?;
     let l4 = &pending.l4;
-    pending.flow = FlowKey {
+    let whose = FlowKey {
         client: ip.src,
         vip: ip.dst,
         client_port: l4.src_port,
         vip_port: l4.dst_port,
         protocol: ip.protocol.into(),
     };
-    let flow = &pending.flow;
     let key = FrontendKey::new(ip.dst, l4.dst_port, ip.protocol);
     let Some(frontend) = maps::frontend(&key) else {
         if maps::vip(&ip.dst).is_none() {
@@ -55,19 +54,21 @@ pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step
         return Err(Step::answer(Answer::NoFrontend));
     };
     count::frontend(frontend.id, ip.len);
-    let hash = source_hash(frontend.seed, flow.client, l4.src_port, ip.protocol);
+    let hash = source_hash(frontend.seed, ip.src, l4.src_port, ip.protocol);
     let slot =
         maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
     let segment = segment(ip.protocol, l4.flags);
     let mut lookup = Lookup {
         config,
         frontend,
-        flow,
+        whose,
+        flow: &mut pending.flow,
         frame: packet.frame,
         segment,
         ack: Some(l4.ack),
         tunnelled: packet.came.tunnelled(),
         jiffies: jiffies(),
+        hash: 0,
         established: None,
         embryo: None,
         backend: None,
@@ -215,7 +216,7 @@ fn to_pod(
 
 /// A packet of an established flow: when it was seen, and what ends it.
 #[inline(always)]
-fn follow(flow: &mut FlowValue, l4: &L4, lookup: &Lookup<'_>, backend: &BackendValue) {
+fn follow(flow: &mut FlowValue, l4: &L4, lookup: &mut Lookup<'_>, backend: &BackendValue) {
     if flow.seen != lookup.jiffies {
         flow.seen = lookup.jiffies;
     }
@@ -255,7 +256,7 @@ fn follow(flow: &mut FlowValue, l4: &L4, lookup: &Lookup<'_>, backend: &BackendV
 fn grow(
     embryo: &mut Embryo,
     l4: &L4,
-    lookup: &Lookup<'_>,
+    lookup: &mut Lookup<'_>,
     named: BackendRef,
     direct: bool,
 ) -> bool {
@@ -274,7 +275,7 @@ fn grow(
 
 /// Leaves the flow in hand for a later stage.
 #[inline(always)]
-fn leave_flow(lookup: &Lookup<'_>, backend: BackendRef, how: How) -> bool {
+fn leave_flow(lookup: &mut Lookup<'_>, backend: BackendRef, how: How) -> bool {
     let Some(pending) = maps::pending() else {
         return false;
     };
@@ -289,13 +290,13 @@ fn leave_flow(lookup: &Lookup<'_>, backend: BackendRef, how: How) -> bool {
 #[inline(always)]
 fn conceive(
     l4: &L4,
-    lookup: &Lookup<'_>,
+    lookup: &mut Lookup<'_>,
     id: u16,
     backend: &BackendValue,
     begun: u16,
     direct: bool,
 ) {
-    let hash = client_hash(lookup.config, lookup.flow);
+    let hash = lookup.client_hash();
     let Some(set) = embryo_set(lookup.config, hash) else {
         return;
     };
@@ -330,7 +331,7 @@ fn conceive(
 #[inline(always)]
 fn begin(
     l4: &L4,
-    lookup: &Lookup<'_>,
+    lookup: &mut Lookup<'_>,
     id: u16,
     backend: &BackendValue,
     direct: bool,
@@ -341,7 +342,7 @@ fn begin(
     }
     if !hint.begins()
         && lookup.flow.protocol == u32::from(TCP)
-        && may_be_established(lookup.config, client_hash(lookup.config, lookup.flow))
+        && may_be_established(lookup.config, lookup.client_hash())
     {
         let named = BackendRef {
             id,
