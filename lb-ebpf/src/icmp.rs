@@ -41,7 +41,7 @@ fn is_echo_request(family: Family, kind: u8) -> bool {
 /// Errors that quote a packet: RFC 792 (unreachable, time exceeded, parameter
 /// problem), RFC 4443 §2.1 (below 128; too big is one of them).
 #[inline(always)]
-fn is_error(family: Family, kind: u8) -> bool {
+pub fn is_error(family: Family, kind: u8) -> bool {
     if family.is_v4() {
         matches!(kind, 3 | 11 | 12)
     } else {

@@ -17,6 +17,7 @@ mod packet;
 mod parse;
 mod reject;
 mod reply;
+mod reply_error;
 mod select;
 mod step;
 mod translate;

@@ -27,8 +27,9 @@ use crate::{
     lookup::{embryo_set, is_young, tag},
     maps::{self, POD_FILTER, TCP_FLOWS, TCP_REVERSE, UDP_REVERSE, filtered, find},
     packet::{Frame, jiffies},
-    parse::{self, Family, Ip, has_ports},
-    step::Step,
+    parse::{self, Family, Ip, has_ports, is_icmp},
+    reply_error::lb_reply_error,
+    step::{Stage, Step},
 };
 
 /// On with the next program, then the stack.
@@ -37,10 +38,10 @@ const SHOT: i32 = 2;
 
 /// What an answer is to look like: everything but the client's address changes.
 #[derive(Clone, Copy)]
-struct Outside {
-    vip: Addr,
-    vip_port: u16,
-    client_port: u16,
+pub struct Outside {
+    pub vip: Addr,
+    pub vip_port: u16,
+    pub client_port: u16,
 }
 
 /// On an uplink: translates, counts, and lets everything leave.
@@ -75,7 +76,10 @@ pub fn return_directly(skb: *mut __sk_buff) -> i32 {
 /// Translates, then does what is left for when its stack is free again.
 #[inline(always)]
 fn translated(skb: *mut __sk_buff, direct_only: u32) -> Step {
-    let step = Step(lb_reply(skb, direct_only));
+    let mut step = Step(lb_reply(skb, direct_only));
+    if step.is(Stage::Icmp) && direct_only == 0 {
+        step = Step(lb_reply_error(skb));
+    }
     if step.has_flow_to_enter() {
         lb_enter();
     }
@@ -98,7 +102,7 @@ pub extern "C" fn lb_reply(skb: *mut __sk_buff, direct_only: u32) -> u32 {
 
 /// The linear part of the packet, with all headers in it.
 #[inline(always)]
-fn headers(skb: *mut __sk_buff, config: &Config) -> Frame {
+pub fn headers(skb: *mut __sk_buff, config: &Config) -> Frame {
     const WANTED: u32 = 128;
     let frame = Frame::of_skb(skb, config);
     // SAFETY: the kernel passes a valid context.
@@ -126,6 +130,9 @@ fn reply(skb: *mut __sk_buff, direct_only: bool) -> Result<Step, Reason> {
     let ip = parse::leaving(&frame, family, l2.len).ok_or(Reason::egress_untouched)?;
     if ip.fragment.is_later() {
         return later(skb, &ip, config, direct_only);
+    }
+    if is_icmp(&ip) {
+        return Ok(Step::go_on(Stage::Icmp));
     }
     if !has_ports(ip.protocol) {
         return Err(Reason::egress_untouched);

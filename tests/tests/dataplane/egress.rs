@@ -304,3 +304,31 @@ fn truncated_answers_are_handled() {
         }
     }
 }
+
+#[test]
+fn an_error_of_a_pod_about_a_flow_comes_from_the_vip_and_quotes_it() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    let reasons = [Reason::icmp_error_translated];
+    for family in BOTH {
+        let (client, vip) = (family.client(), family.vip(port::HERE));
+        let unreachable = if family == Family::V4 { [3, 3] } else { [1, 4] };
+        let error = |from: std::net::SocketAddr, about: Segment| {
+            let mut message = unreachable.to_vec();
+            message.extend([0; 6]);
+            message.extend(about.packet());
+            leaving(&icmp(from.ip(), client.ip(), &message))
+        };
+        let syn = |to| Segment::tcp(client, to, "S");
+        let data = |to| Segment::tcp(client, to, "PA").payload(b"0123456789");
+        let unknown = error(family.pod(), syn(family.pod()));
+        expect_frame(&world.egress(&unknown), NEXT, UNTOUCHED, &unknown);
+        world.ingress(&frame(&syn(vip).packet()));
+        let ran = world.egress(&unknown);
+        expect_frame(&ran, NEXT, &reasons, &error(vip, syn(vip)));
+        world.establish(client, vip);
+        let ran = world.egress(&error(family.pod(), data(family.pod())));
+        expect_frame(&ran, NEXT, &reasons, &error(vip, data(vip)));
+    }
+}
