@@ -2,4 +2,5 @@
 //! them.
 
 pub mod file;
+pub mod object;
 pub mod yaml;

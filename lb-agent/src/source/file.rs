@@ -25,7 +25,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
-use super::yaml::{self, Ignored, Objects, SliceName};
+use super::object::{Ignored, SliceName};
+use super::yaml::{self, Objects};
 
 #[cfg(test)]
 mod tests;

@@ -6,17 +6,16 @@
 //! its line, and the other documents are looked at all the same.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
-use lb_core::model::{Node, Service, ServiceName, Slice};
+use lb_core::model::{Node, Service, Slice};
 use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 
 mod document;
-mod object;
 #[cfg(test)]
 mod tests;
 
+use super::object::{Ignored, SliceName, convert};
 use document::{Document, Kind};
 
 /// What a file says.
@@ -30,55 +29,11 @@ pub struct Objects {
     pub unknown_kinds: BTreeSet<String>,
 }
 
-/// Namespace and name of an EndpointSlice.
-pub type SliceName = ServiceName;
-
 /// Something, and the line of the document that says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct At<T> {
     pub line: u64,
     pub value: T,
-}
-
-/// Why an object of a known kind is not served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ignored {
-    /// A Service of another type than LoadBalancer.
-    Type { service: ServiceName, is: String },
-    /// `spec.loadBalancerClass` names another implementation.
-    Class { service: ServiceName, class: String },
-    /// The label `service.kubernetes.io/service-proxy-name` does.
-    Proxy { service: ServiceName, proxy: String },
-    /// An EndpointSlice without the label `kubernetes.io/service-name`.
-    SliceOfNobody { slice: SliceName },
-    /// An EndpointSlice of host names.
-    SliceOfNames { slice: SliceName },
-}
-
-impl fmt::Display for Ignored {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Type { service, is } => {
-                write!(f, "Service {service} is of type {is}, not LoadBalancer")
-            }
-            Self::Class { service, class } => {
-                write!(
-                    f,
-                    "Service {service} is for the load balancer class {class}"
-                )
-            }
-            Self::Proxy { service, proxy } => {
-                write!(f, "Service {service} is for the service proxy {proxy}")
-            }
-            Self::SliceOfNobody { slice } => write!(
-                f,
-                "EndpointSlice {slice} has no label kubernetes.io/service-name"
-            ),
-            Self::SliceOfNames { slice } => {
-                write!(f, "EndpointSlice {slice} has host names, not addresses")
-            }
-        }
-    }
 }
 
 /// What is wrong with a document.
@@ -137,16 +92,16 @@ fn add(document: Spanned<Document>, objects: &mut Objects, mistakes: &mut Vec<Mi
     let line = document.referenced.line();
     let Document { metadata, kind } = document.value;
     let read = match kind {
-        Kind::Service(body) => object::service(&metadata, *body).map(|read| match read {
+        Kind::Service(body) => convert::service(&metadata, *body).map(|read| match read {
             Ok(service) => objects.services.push(at(line, Arc::new(service))),
             Err(ignored) => objects.ignored.push(at(line, ignored)),
         }),
-        Kind::EndpointSlice(body) => object::slice(&metadata, body).map(|read| match read {
+        Kind::EndpointSlice(body) => convert::slice(&metadata, body).map(|read| match read {
             Ok(slice) => objects.slices.push(at(line, slice)),
             Err(ignored) => objects.ignored.push(at(line, ignored)),
         }),
         Kind::Node(body) => {
-            object::node(&metadata, *body).map(|node| objects.nodes.push(at(line, Arc::new(node))))
+            convert::node(&metadata, *body).map(|node| objects.nodes.push(at(line, Arc::new(node))))
         }
         Kind::List(items) => {
             for item in items {

@@ -4,16 +4,15 @@
 //! line of every mistake. `kubectl get -o yaml` sorts, so the fields of an
 //! EndpointSlice come before its kind: they are kept until it is known.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
-use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
+
+use crate::source::object::shape::{Metadata, NodeBody, ServiceBody, SliceBody};
 
 #[derive(Debug)]
 pub(super) struct Document {
@@ -29,140 +28,6 @@ pub(super) enum Kind {
     List(Vec<Spanned<Document>>),
     Other(String),
     None,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Metadata {
-    pub(super) name: Option<String>,
-    pub(super) namespace: Option<String>,
-    pub(super) labels: Option<BTreeMap<String, Option<String>>>,
-    pub(super) annotations: Option<BTreeMap<String, Option<String>>>,
-    pub(super) creation_timestamp: Option<String>,
-}
-
-impl Metadata {
-    pub(super) fn label(&self, name: &str) -> Option<&str> {
-        let value = self.labels.as_ref()?.get(name)?;
-        Some(value.as_deref().unwrap_or_default())
-    }
-
-    pub(super) fn annotation(&self, name: &str) -> Option<&str> {
-        self.annotations.as_ref()?.get(name)?.as_deref()
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct ServiceBody {
-    pub(super) spec: ServiceSpec,
-    pub(super) status: ServiceStatus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct ServiceSpec {
-    #[serde(rename = "type")]
-    pub(super) kind: Option<String>,
-    pub(super) ports: Option<Vec<ServicePort>>,
-    #[serde(rename = "loadBalancerIP")]
-    pub(super) load_balancer_ip: Option<String>,
-    #[serde(rename = "loadBalancerClass")]
-    pub(super) load_balancer_class: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ServicePort {
-    pub(super) name: Option<String>,
-    pub(super) port: u16,
-    pub(super) protocol: Option<Protocol>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub(super) enum Protocol {
-    #[serde(rename = "TCP")]
-    Tcp,
-    #[serde(rename = "UDP")]
-    Udp,
-    #[serde(rename = "SCTP")]
-    Sctp,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ServiceStatus {
-    pub(super) load_balancer: Option<LoadBalancerStatus>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct LoadBalancerStatus {
-    pub(super) ingress: Option<Vec<Ingress>>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct Ingress {
-    pub(super) ip: Option<IpAddr>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct SliceBody {
-    pub(super) address_type: Option<String>,
-    pub(super) endpoints: Vec<Endpoint>,
-    pub(super) ports: Vec<SlicePort>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Endpoint {
-    pub(super) addresses: Vec<String>,
-    pub(super) node_name: Option<String>,
-    pub(super) conditions: Option<Conditions>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Conditions {
-    pub(super) ready: Option<bool>,
-    pub(super) serving: Option<bool>,
-    pub(super) terminating: Option<bool>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct SlicePort {
-    pub(super) name: Option<String>,
-    pub(super) port: Option<u16>,
-    pub(super) protocol: Option<Protocol>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct NodeBody {
-    pub(super) spec: NodeSpec,
-    pub(super) status: NodeStatus,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct NodeSpec {
-    #[serde(rename = "podCIDR")]
-    pub(super) pod_cidr: Option<IpNet>,
-    #[serde(rename = "podCIDRs")]
-    pub(super) pod_cidrs: Option<Vec<IpNet>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct NodeStatus {
-    pub(super) addresses: Option<Vec<NodeAddress>>,
-    pub(super) conditions: Option<Vec<NodeCondition>>,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct NodeAddress {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) address: String,
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct NodeCondition {
-    #[serde(rename = "type")]
-    pub(super) kind: String,
-    pub(super) status: String,
 }
 
 impl<'de> Deserialize<'de> for Document {

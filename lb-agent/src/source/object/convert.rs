@@ -8,7 +8,7 @@ use lb_core::model::{
     Slice, SlicePort,
 };
 
-use super::document::{self, Metadata, NodeBody, ServiceBody, SliceBody};
+use super::shape::{self, Metadata, NodeBody, ServiceBody, SliceBody};
 use super::{Ignored, SliceName};
 
 const DELIVERY: &str = "corten.dev/delivery";
@@ -24,7 +24,7 @@ const SERVICE: &str = "kubernetes.io/service-name";
 /// A mistake, an object that is not for us, or an object.
 type Read<T> = Result<Result<T, Ignored>, String>;
 
-pub(super) fn service(metadata: &Metadata, body: ServiceBody) -> Read<Service> {
+pub(in crate::source) fn service(metadata: &Metadata, body: ServiceBody) -> Read<Service> {
     let name = name(metadata)?;
     let ServiceBody { spec, status } = body;
     let kind = spec.kind.unwrap_or_else(|| "ClusterIP".to_owned());
@@ -98,7 +98,7 @@ fn address(text: &str, of: fmt::Arguments<'_>) -> Result<IpAddr, String> {
     address.ok_or_else(|| format!("\"{text}\" of {of} is not an IP address"))
 }
 
-pub(super) fn slice(metadata: &Metadata, body: SliceBody) -> Read<(SliceName, Slice)> {
+pub(in crate::source) fn slice(metadata: &Metadata, body: SliceBody) -> Read<(SliceName, Slice)> {
     let slice = name(metadata)?;
     let Some(service) = metadata.label(SERVICE) else {
         return Ok(Err(Ignored::SliceOfNobody { slice }));
@@ -127,7 +127,7 @@ pub(super) fn slice(metadata: &Metadata, body: SliceBody) -> Read<(SliceName, Sl
     Ok(Ok((slice, facts)))
 }
 
-fn endpoint(slice: &SliceName, endpoint: document::Endpoint) -> Result<Endpoint, String> {
+fn endpoint(slice: &SliceName, endpoint: shape::Endpoint) -> Result<Endpoint, String> {
     let Some(address) = endpoint.addresses.first() else {
         return Err(format!(
             "an endpoint of EndpointSlice {slice} has no address"
@@ -146,7 +146,7 @@ fn endpoint(slice: &SliceName, endpoint: document::Endpoint) -> Result<Endpoint,
     })
 }
 
-pub(super) fn node(metadata: &Metadata, body: NodeBody) -> Result<Node, String> {
+pub(in crate::source) fn node(metadata: &Metadata, body: NodeBody) -> Result<Node, String> {
     let name = metadata.name.as_deref().ok_or("a Node without a name")?;
     let NodeBody { spec, status } = body;
     let addresses = status.addresses.unwrap_or_default().into_iter();
@@ -174,11 +174,11 @@ fn name(metadata: &Metadata) -> Result<ServiceName, String> {
     Ok(ServiceName::new(namespace, name))
 }
 
-fn protocol(protocol: Option<document::Protocol>) -> Protocol {
+fn protocol(protocol: Option<shape::Protocol>) -> Protocol {
     match protocol {
-        None | Some(document::Protocol::Tcp) => Protocol::Tcp,
-        Some(document::Protocol::Udp) => Protocol::Udp,
-        Some(document::Protocol::Sctp) => Protocol::Sctp,
+        None | Some(shape::Protocol::Tcp) => Protocol::Tcp,
+        Some(shape::Protocol::Udp) => Protocol::Udp,
+        Some(shape::Protocol::Sctp) => Protocol::Sctp,
     }
 }
 
