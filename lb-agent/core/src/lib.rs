@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod check;
+pub mod config;
 pub mod dataplane;
 pub mod desired;
 pub mod model;
