@@ -34,7 +34,7 @@ use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::Report;
 use crate::shutdown;
-use crate::source::file;
+use crate::source::{self, file};
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
@@ -155,16 +155,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         found_before => found_before,
     };
 
-    // Nothing is known before the folder was read; that is no empty folder.
-    let unread = file::State {
-        mistakes: vec![file::FileMistake {
-            path: options.manifests.clone(),
-            line: None,
-            reason: "not read yet".to_owned(),
-        }],
-        ..file::State::default()
-    };
-    let (facts_out, facts) = watch::channel(unread);
+    let (facts_out, facts) = watch::channel(source::State::default());
     let (question, question_in) = watch::channel(Question::default());
     let (net_out, net) = watch::channel(NetFacts::default());
     let (owned, owned_in) = watch::channel(Owned::default());
@@ -174,7 +165,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let settings = Settings {
         node: NodeName::new(&options.node),
         secret: options.secret,
-        manifests: options.manifests.clone(),
+        reads: options.manifests.display().to_string(),
         run_folder: options.run_folder.clone(),
         sizes: options.sizes,
         settle: options.settle,

@@ -2,7 +2,7 @@
 //! computed whole, and the difference goes to the kernel.
 //!
 //! ```text
-//! source::file ──facts──┐                          ┌──question──> net::watch
+//! source ──facts────────┐                          ┌──question──> net::watch
 //! net::watch ───links───┴─> Reconciler: desired ───┼──owned─────> net::announce
 //! sweep ──filter ready────>   plan, diff, apply    └──report────> status file
 //! ```
@@ -38,7 +38,7 @@ use crate::dataplane::sizes::MapSizes;
 use crate::net::announce::Owned;
 use crate::net::{Device, NetFacts, Question};
 use crate::report::Report;
-use crate::source::file;
+use crate::source::State;
 use said::Failure;
 use stopwatch::Stopwatch;
 
@@ -55,7 +55,8 @@ const LINKS_LIMIT: Duration = Duration::from_secs(3);
 pub struct Settings {
     pub node: NodeName,
     pub secret: Vec<u8>,
-    pub manifests: PathBuf,
+    /// Where facts come from, for people.
+    pub reads: String,
     pub run_folder: PathBuf,
     pub sizes: MapSizes,
     pub settle: Settle,
@@ -76,7 +77,7 @@ pub struct FilterReady {
 /// Where the reconciler hears from.
 #[derive(Debug)]
 pub struct Hears {
-    pub facts: watch::Receiver<file::State>,
+    pub facts: watch::Receiver<State>,
     pub net: watch::Receiver<NetFacts>,
     pub filter: mpsc::Receiver<FilterReady>,
 }
@@ -150,7 +151,7 @@ impl Reconciler {
         let config = config::of(&settings, kernel.config()?);
         let mut report = Report::of_this_process();
         report.node = settings.node.to_string();
-        report.manifests.clone_from(&settings.manifests);
+        report.reads.clone_from(&settings.reads);
         Ok(Self {
             ledger: Ledger::new(settings.sizes.for_core(), settings.settle, clock::now()),
             inputs: Inputs {
@@ -237,7 +238,10 @@ impl Reconciler {
             if self.take_facts(&mut hears.facts) {
                 break;
             }
-            self.report.not_ready = vec!["no good manifests have been read yet".to_owned()];
+            self.report.not_ready = vec![format!(
+                "nothing good has been read yet from {}",
+                self.settings.reads
+            )];
             self.write_report();
         }
         self.ask(self.direct_pods());
@@ -257,26 +261,19 @@ impl Reconciler {
     }
 
     /// False if there is nothing good to take yet.
-    fn take_facts(&mut self, facts: &mut watch::Receiver<file::State>) -> bool {
+    fn take_facts(&mut self, facts: &mut watch::Receiver<State>) -> bool {
         let state = facts.borrow_and_update().clone();
-        let mistakes: Vec<String> = state.mistakes.iter().map(ToString::to_string).collect();
-        for mistake in &mistakes {
+        for mistake in &state.mistakes {
             if !self.report.mistakes.contains(mistake) {
                 tracing::error!("{mistake}; the last good state stays");
             }
         }
-        if mistakes.is_empty() {
-            for kind in &state.manifests.unknown_kinds {
-                tracing::debug!(kind, "objects of this kind are not looked at");
-            }
-            for ignored in &state.manifests.ignored {
-                tracing::debug!("{ignored}");
-            }
-            self.inputs.facts = state.manifests.facts.clone();
+        self.report.mistakes = state.mistakes;
+        let known = state.facts.is_some();
+        if let Some(facts) = state.facts {
+            self.inputs.facts = (*facts).clone();
         }
-        let good = mistakes.is_empty();
-        self.report.mistakes = mistakes;
-        good
+        known
     }
 
     fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {

@@ -21,7 +21,8 @@ pub struct Report {
     pub pid_started: u64,
     pub version: String,
     pub node: String,
-    pub manifests: PathBuf,
+    /// Where it gets its facts from: a folder, or an API server.
+    pub reads: String,
     /// The maps hold what they should, and the programs are where they should
     /// be.
     pub ready: bool,

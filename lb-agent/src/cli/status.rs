@@ -28,7 +28,7 @@ use crate::report::{ProblemRow, Report, Work};
 /// are attached. Forwarding: the programs are attached, agent or not.
 ///
 /// JSON: {ready, not_ready[], forwarding, node, bpffs, layout, kernel,
-/// agent: {pid, version, manifests, work: {runs, last_us, last_cpu_us,
+/// agent: {pid, version, reads, work: {runs, last_us, last_cpu_us,
 /// last_steps, longest_us, first_us, at_s}} or null, uplinks: [{device, ifindex, mac, mtu,
 /// xdp: driver|generic|none, programs[]}], vips: [{address, state:
 /// ours|expired|others}], nodes: [{id, name, address, way:
@@ -67,7 +67,7 @@ struct Answer {
 struct Agent {
     pid: u32,
     version: String,
-    manifests: String,
+    reads: String,
     work: Work,
 }
 
@@ -156,10 +156,10 @@ fn answer(pins: &Pins, report: Option<Report>) -> anyhow::Result<Answer> {
         bpffs: pins.bpffs().display().to_string(),
         layout: LAYOUT_VERSION,
         kernel: kernel::release()?,
-        agent: (report.pid != 0).then(|| Agent {
+        agent: (report.pid != 0).then_some(Agent {
             pid: report.pid,
             version: report.version,
-            manifests: report.manifests.display().to_string(),
+            reads: report.reads,
             work: report.work,
         }),
         uplinks,
@@ -263,7 +263,7 @@ fn print(answer: &Answer) {
             "agent {}, process {}, reads {}; {} runs, the last took {} µs",
             agent.version,
             agent.pid,
-            agent.manifests,
+            agent.reads,
             agent.work.runs,
             agent.work.last_us
         ),

@@ -25,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::timeout;
 
+use super::State;
 use super::object::{Ignored, SliceName};
 use super::yaml::{self, Objects};
 
@@ -38,15 +39,6 @@ const QUIET_MAX: Duration = Duration::from_secs(1);
 /// Where nobody tells of changes (network file systems), they are looked for.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// The folder, as far as it could be read.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    /// The last good one.
-    pub manifests: Arc<Manifests>,
-    /// Why the folder says something else by now; empty if it does not.
-    pub mistakes: Vec<FileMistake>,
-}
-
 /// What all files together say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Manifests {
@@ -54,6 +46,17 @@ pub struct Manifests {
     /// Worth a word, each once.
     pub unknown_kinds: BTreeSet<String>,
     pub ignored: Vec<Ignored>,
+}
+
+impl Manifests {
+    fn say_what_is_left_out(&self) {
+        for kind in &self.unknown_kinds {
+            tracing::debug!(kind, "objects of this kind are not looked at");
+        }
+        for ignored in &self.ignored {
+            tracing::debug!("{ignored}");
+        }
+    }
 }
 
 /// What is wrong with a file. The last good state stays.
@@ -111,17 +114,20 @@ impl State {
     /// True if it is another one than before.
     fn update(&mut self, result: Result<Manifests, Vec<FileMistake>>) -> bool {
         let new = match result {
-            Ok(manifests) if manifests == *self.manifests => Self {
-                manifests: self.manifests.clone(),
-                mistakes: Vec::new(),
-            },
-            Ok(manifests) => Self {
-                manifests: Arc::new(manifests),
-                mistakes: Vec::new(),
-            },
+            Ok(manifests) => {
+                manifests.say_what_is_left_out();
+                let facts = match &self.facts {
+                    Some(facts) if **facts == manifests.facts => facts.clone(),
+                    _ => Arc::new(manifests.facts),
+                };
+                Self {
+                    facts: Some(facts),
+                    mistakes: Vec::new(),
+                }
+            }
             Err(mistakes) => Self {
-                manifests: self.manifests.clone(),
-                mistakes,
+                facts: self.facts.clone(),
+                mistakes: mistakes.iter().map(ToString::to_string).collect(),
             },
         };
         let changed = new != *self;
