@@ -4,9 +4,11 @@
 //! `xtask` is the lab's command line; it knows nothing of how one is built.
 
 pub mod bench;
+pub mod child;
 pub mod command;
 pub mod echo;
 pub mod interrupt;
+pub mod kubernetes;
 pub mod lab;
 pub mod load;
 pub mod netns;

@@ -1,7 +1,7 @@
 //! What a privileged test asks for before it starts.
 //!
-//! Without root it fails and says why. `LB_TEST_SKIP=kernel,net` skips by
-//! name; every skip is written to the file named by `LB_TEST_SKIP_LOG`, so
+//! Without root it fails and says why. `LB_TEST_SKIP=kernel,net,kubernetes`
+//! skips by name; every skip is written to the file named by `LB_TEST_SKIP_LOG`, so
 //! that `cargo xtask test` counts it as skipped and not as passed.
 
 use std::fs::OpenOptions;
@@ -15,9 +15,7 @@ use std::thread;
 /// When it is to run and this process is not root.
 #[must_use]
 pub fn root(kind: &str) -> bool {
-    let skips = std::env::var("LB_TEST_SKIP").unwrap_or_default();
-    if skips.split(',').any(|skip| skip.trim() == kind) {
-        note_skip(kind);
+    if !wanted(kind) {
         return false;
     }
     assert!(
@@ -25,6 +23,17 @@ pub fn root(kind: &str) -> bool {
         "this test needs root (namespaces, BPF); LB_TEST_SKIP={kind} skips its kind"
     );
     true
+}
+
+/// As [`root`], for tests that need none (`kubernetes`).
+#[must_use]
+pub fn wanted(kind: &str) -> bool {
+    let skips = std::env::var("LB_TEST_SKIP").unwrap_or_default();
+    let wanted = !skips.split(',').any(|skip| skip.trim() == kind);
+    if !wanted {
+        note_skip(kind);
+    }
+    wanted
 }
 
 #[must_use]

@@ -28,6 +28,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Install and build what the other commands call, where it is missing
+    Setup,
     /// Build the data plane, the agent with it inside, and the lab's programs
     Build,
     /// Build the data plane's BPF object
@@ -49,6 +51,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
+        Command::Setup => setup::run(),
         Command::Build => build::run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(test) => test.run(),

@@ -3,12 +3,17 @@
 
 mod apt;
 mod bpf;
+mod go;
+mod kubernetes;
 
 pub(crate) use self::bpf::{BpfToolchain, bpf};
+pub(crate) use self::kubernetes::kubernetes_tools;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
+use lb_tests::kubernetes::CLUSTER_TOOLS;
 
 use self::apt::Need;
 
@@ -55,6 +60,15 @@ const LAB: &[Need] = &[
         present: || on_path("ping").is_some(),
     },
 ];
+
+/// `cargo xtask setup`: everything that tests, lab and demo install otherwise
+/// when they first need it.
+pub(crate) fn run() -> Result<ExitCode> {
+    lab()?;
+    bpf()?;
+    kubernetes_tools(CLUSTER_TOOLS)?;
+    Ok(ExitCode::SUCCESS)
+}
 
 /// Makes sure that the lab and the network tests have what they call.
 pub(crate) fn lab() -> Result<()> {

@@ -9,6 +9,7 @@ use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use lb_tests::kubernetes::API_TOOLS;
 use lb_tests::require::is_root;
 
 use crate::workspace::{cargo, run, target};
@@ -35,6 +36,9 @@ impl Test {
         );
         if !skips("net") {
             setup::lab()?;
+        }
+        if !skips("kubernetes") {
+            setup::kubernetes_tools(API_TOOLS)?;
         }
         build_ebpf::build()?;
         report::step("building the programs under test");
