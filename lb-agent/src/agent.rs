@@ -34,6 +34,7 @@ use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::Report;
 use crate::shutdown;
+use crate::source::object::Ours;
 use crate::source::{self, file};
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
@@ -47,6 +48,7 @@ const FILTER_EVERY: u32 = 12;
 pub struct Options {
     pub node: String,
     pub manifests: PathBuf,
+    pub ours: Ours,
     pub bpffs: PathBuf,
     pub run_folder: PathBuf,
     pub uplinks: Vec<String>,
@@ -179,7 +181,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 
     tasks.spawn(async move {
-        file::run(options.manifests, facts_out).await;
+        file::run(options.manifests, options.ours, facts_out).await;
         Ok(())
     });
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });

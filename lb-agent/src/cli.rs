@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::dataplane::kernel;
 use crate::dataplane::pins::Pins;
 use crate::report;
+use crate::source::object::Ours;
 
 /// Corten: a load balancer for Kubernetes on bare metal.
 ///
@@ -63,6 +64,24 @@ struct Place {
     /// that is named after --bpffs]
     #[arg(long, value_name = "FOLDER")]
     run_dir: Option<PathBuf>,
+}
+
+/// Which Services are ours.
+#[derive(Clone, Debug, Args)]
+struct Class {
+    /// Serve only Services of this spec.loadBalancerClass [default: those that
+    /// name none]
+    #[arg(long, value_name = "CLASS", env = "CORTEN_LB_CLASS")]
+    lb_class: Option<String>,
+}
+
+impl Class {
+    /// Empty is none, as for MetalLB's flag.
+    fn ours(self) -> Ours {
+        Ours {
+            class: self.lb_class.filter(|class| !class.is_empty()),
+        }
+    }
 }
 
 impl Place {

@@ -28,8 +28,8 @@ use lb_common::hash::source_hash;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Memo, desired};
 use lb_core::model::{
-    Conditions, Delivery, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service,
-    ServiceName, ServicePort, Slice, SlicePort,
+    Conditions, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service, ServiceName,
+    ServicePort, Slice, SlicePort,
 };
 use lb_core::time::Timestamp;
 
@@ -110,15 +110,13 @@ fn inputs(pods: &[u8]) -> Inputs {
     }
     let name = ServiceName::new("default", "web");
     let service = Service {
-        name: name.clone(),
-        vips: vec![[203, 0, 113, 80].into(), "2001:db8::80".parse().unwrap()],
+        status: vec![[203, 0, 113, 80].into(), "2001:db8::80".parse().unwrap()],
         ports: vec![ServicePort {
             name: String::new(),
             port: 80,
             protocol: Protocol::Tcp,
         }],
-        delivery: Delivery::Stack,
-        created_s: None,
+        ..Service::new(name.clone())
     };
     let endpoint = |pod: &u8| Endpoint {
         address: [10, 1, pod % 2 + 1, *pod].into(),

@@ -15,6 +15,7 @@ pub mod check;
 pub mod config;
 pub mod dataplane;
 pub mod desired;
+pub mod ipam;
 pub mod model;
 pub mod owner;
 pub mod problem;

@@ -6,15 +6,17 @@ mod frontend;
 mod links;
 mod name;
 mod node;
+mod request;
 #[cfg(test)]
 pub(crate) mod sample;
 mod service;
 mod slice;
 
-pub use facts::{Facts, Inputs};
+pub use facts::{Facts, Inputs, Origin};
 pub use frontend::FrontendAddress;
 pub use links::{Links, Mac, NextHop, Way};
 pub use name::{NodeName, ServiceName};
 pub use node::Node;
-pub use service::{Delivery, Protocol, Service, ServicePort};
+pub use request::{Family, FamilyPolicy, Labels, Request};
+pub use service::{Delivery, Protocol, Service, ServicePort, TrafficPolicy};
 pub use slice::{Conditions, Endpoint, Slice, SlicePort};

@@ -8,6 +8,7 @@ use lb_core::check::check;
 use lb_core::problem::Severity;
 use serde::Serialize;
 
+use super::Class;
 use super::output::{self, Output, say};
 use crate::report::ProblemRow;
 use crate::source::file::{self, FileMistake};
@@ -26,6 +27,8 @@ use crate::source::file::{self, FileMistake};
 pub(super) struct Check {
     /// A folder of manifests, or one file
     path: PathBuf,
+    #[command(flatten)]
+    class: Class,
     #[command(flatten)]
     output: Output,
 }
@@ -78,7 +81,7 @@ impl Check {
     }
 
     fn answer(&self) -> Answer {
-        let manifests = match file::load(&self.path) {
+        let manifests = match file::load(&self.path, &self.class.clone().ours()) {
             Ok(manifests) => manifests,
             Err(mistakes) => {
                 return Answer {

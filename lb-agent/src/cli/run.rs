@@ -10,7 +10,7 @@ use clap::Args;
 use lb_core::dataplane::Settle;
 use tracing_subscriber::EnvFilter;
 
-use super::Place;
+use super::{Class, Place};
 use crate::agent::{self, Options};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
@@ -30,6 +30,8 @@ pub(super) struct Run {
     /// as *.yaml or *.json files; changes are seen at once
     #[arg(long, value_name = "FOLDER")]
     manifests: PathBuf,
+    #[command(flatten)]
+    class: Class,
     /// The name of this node, as its Node object has it
     #[arg(long, value_name = "NAME", env = "CORTEN_NODE")]
     node: String,
@@ -118,6 +120,7 @@ impl Run {
             run_folder: self.place.run_folder(),
             node: self.node,
             manifests: self.manifests,
+            ours: self.class.ours(),
             bpffs: self.place.bpffs,
             uplinks: self.uplinks,
             secret,

@@ -229,8 +229,8 @@ mod tests {
     use lb_core::dataplane::{Ledger, Maps, Settle, Sizes, diff, plan};
     use lb_core::desired::{Memo, desired};
     use lb_core::model::{
-        Conditions, Delivery, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service,
-        ServiceName, ServicePort, Slice, SlicePort,
+        Conditions, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service, ServiceName,
+        ServicePort, Slice, SlicePort,
     };
     use lb_core::time::Timestamp;
     use proptest::prelude::*;
@@ -288,15 +288,13 @@ mod tests {
         for ((name, pods), vip) in SERVICES.iter().zip(pods).zip(80..) {
             let name = ServiceName::new("default", name);
             let service = Service {
-                name: name.clone(),
-                vips: vec![[203, 0, 113, vip].into()],
+                status: vec![[203, 0, 113, vip].into()],
                 ports: vec![ServicePort {
                     name: String::new(),
                     port: 80,
                     protocol: Protocol::Tcp,
                 }],
-                delivery: Delivery::Stack,
-                created_s: None,
+                ..Service::new(name.clone())
             };
             let endpoint = |pod: &u8| Endpoint {
                 address: [10, 1, 0, *pod].into(),

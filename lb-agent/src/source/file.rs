@@ -26,7 +26,7 @@ use tokio::task::JoinError;
 use tokio::time::timeout;
 
 use super::State;
-use super::object::{Ignored, SliceName};
+use super::object::{Ignored, Ours, SliceName};
 use super::yaml::{self, Objects};
 
 #[cfg(test)]
@@ -78,13 +78,13 @@ impl fmt::Display for FileMistake {
 }
 
 /// Reads a folder, or a single file, once.
-pub fn load(path: &Path) -> Result<Manifests, Vec<FileMistake>> {
-    Folder::new(path).load()
+pub fn load(path: &Path, ours: &Ours) -> Result<Manifests, Vec<FileMistake>> {
+    Folder::new(path, ours.clone()).load()
 }
 
 /// Watches the folder and sends its state whenever it changes, beginning with
 /// the first one. Ends when nobody listens any more.
-pub async fn run(folder: PathBuf, states: watch::Sender<State>) {
+pub async fn run(folder: PathBuf, ours: Ours, states: watch::Sender<State>) {
     // One is enough: it says "look", not what has changed.
     let (changed, mut changes) = mpsc::channel(1);
     let watcher = watch_folder(&folder, changed);
@@ -92,7 +92,7 @@ pub async fn run(folder: PathBuf, states: watch::Sender<State>) {
         let folder = folder.display();
         tracing::warn!(%folder, %error, "cannot watch the folder; looking every {LOOK_EVERY:?}");
     }
-    let mut folder = Folder::new(&folder);
+    let mut folder = Folder::new(&folder, ours);
     loop {
         let read = tokio::task::spawn_blocking(move || folder.read()).await;
         let (read, result) = match read.map_err(JoinError::try_into_panic) {
@@ -182,6 +182,7 @@ fn is_only_read(kind: EventKind) -> bool {
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
+    ours: Ours,
     files: BTreeMap<PathBuf, File>,
     /// What came of them the last time, to hand out the same objects again.
     last: Facts,
@@ -216,9 +217,10 @@ impl Version {
 }
 
 impl Folder {
-    fn new(path: &Path) -> Self {
+    fn new(path: &Path, ours: Ours) -> Self {
         Self {
             path: path.to_owned(),
+            ours,
             files: BTreeMap::new(),
             last: Facts::default(),
         }
@@ -260,7 +262,7 @@ impl Folder {
         let mut old = std::mem::take(&mut self.files);
         let mut mistakes = Vec::new();
         for path in manifest_paths(&self.path)? {
-            match read_file(&path, old.remove(&path)) {
+            match read_file(&path, &self.ours, old.remove(&path)) {
                 Ok(Some(file)) => {
                     self.files.insert(path, file);
                 }
@@ -356,7 +358,7 @@ fn manifest_paths(path: &Path) -> io::Result<BTreeSet<PathBuf>> {
     Ok(paths)
 }
 
-fn read_file(path: &Path, old: Option<File>) -> io::Result<Option<File>> {
+fn read_file(path: &Path, ours: &Ours, old: Option<File>) -> io::Result<Option<File>> {
     // Through links: ConfigMap volumes are made of them.
     let metadata = match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => metadata,
@@ -368,7 +370,7 @@ fn read_file(path: &Path, old: Option<File>) -> io::Result<Option<File>> {
     match old {
         Some(file) if file.version == version => Ok(Some(file)),
         _ => {
-            let objects = yaml::parse(&fs::read_to_string(path)?);
+            let objects = yaml::parse(&fs::read_to_string(path)?, ours);
             Ok(Some(File { version, objects }))
         }
     }

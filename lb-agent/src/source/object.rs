@@ -2,21 +2,40 @@
 
 use std::fmt;
 
+use std::net::IpAddr;
+
 use lb_core::model::ServiceName;
 
 pub(in crate::source) mod convert;
+pub(in crate::source) mod service;
 pub(in crate::source) mod shape;
 
 /// Namespace and name of an EndpointSlice.
 pub type SliceName = ServiceName;
+
+/// Which Services are ours.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// Those of this `spec.loadBalancerClass`; none: those without any.
+    pub class: Option<String>,
+}
 
 /// Why an object of a known kind is not served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ignored {
     /// A Service of another type than LoadBalancer.
     Type { service: ServiceName, is: String },
-    /// `spec.loadBalancerClass` names another implementation.
-    Class { service: ServiceName, class: String },
+    /// A Service of another type that was given addresses when it was one; it
+    /// is to lose the annotation that says so, and what its status has.
+    Released {
+        service: ServiceName,
+        addresses: Vec<IpAddr>,
+    },
+    /// `spec.loadBalancerClass` names another implementation, or none.
+    Class {
+        service: ServiceName,
+        class: Option<String>,
+    },
     /// The label `service.kubernetes.io/service-proxy-name` does.
     Proxy { service: ServiceName, proxy: String },
     /// An EndpointSlice without the label `kubernetes.io/service-name`.
@@ -31,12 +50,16 @@ impl fmt::Display for Ignored {
             Self::Type { service, is } => {
                 write!(f, "Service {service} is of type {is}, not LoadBalancer")
             }
-            Self::Class { service, class } => {
-                write!(
+            Self::Released { service, .. } => {
+                write!(f, "Service {service} is no longer of type LoadBalancer")
+            }
+            Self::Class { service, class } => match class {
+                Some(class) => write!(
                     f,
                     "Service {service} is for the load balancer class {class}"
-                )
-            }
+                ),
+                None => write!(f, "Service {service} names no load balancer class"),
+            },
             Self::Proxy { service, proxy } => {
                 write!(f, "Service {service} is for the service proxy {proxy}")
             }

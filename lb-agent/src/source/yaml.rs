@@ -15,7 +15,8 @@ mod document;
 #[cfg(test)]
 mod tests;
 
-use super::object::{Ignored, SliceName, convert};
+use super::object::service::service;
+use super::object::{Ignored, Ours, SliceName, convert};
 use document::{Document, Kind};
 
 /// What a file says.
@@ -46,7 +47,7 @@ pub struct Mistake {
 
 /// Reads a file. With mistakes there are no objects: half of what was meant
 /// may be worse than what was there before.
-pub fn parse(text: &str) -> Result<Objects, Vec<Mistake>> {
+pub fn parse(text: &str, ours: &Ours) -> Result<Objects, Vec<Mistake>> {
     let mut objects = Objects::default();
     let mut mistakes = Vec::new();
     let mut reader = text.as_bytes();
@@ -62,7 +63,7 @@ pub fn parse(text: &str) -> Result<Objects, Vec<Mistake>> {
     let documents = serde_saphyr::read_with_options::<_, Spanned<Document>>(&mut reader, options);
     for document in documents {
         match document {
-            Ok(document) => add(document, &mut objects, &mut mistakes),
+            Ok(document) => add(document, ours, &mut objects, &mut mistakes),
             Err(error) => mistakes.push(mistake(text, &error)),
         }
     }
@@ -88,11 +89,16 @@ fn mistake(text: &str, error: &serde_saphyr::Error) -> Mistake {
     }
 }
 
-fn add(document: Spanned<Document>, objects: &mut Objects, mistakes: &mut Vec<Mistake>) {
+fn add(
+    document: Spanned<Document>,
+    ours: &Ours,
+    objects: &mut Objects,
+    mistakes: &mut Vec<Mistake>,
+) {
     let line = document.referenced.line();
     let Document { metadata, kind } = document.value;
     let read = match kind {
-        Kind::Service(body) => convert::service(&metadata, *body).map(|read| match read {
+        Kind::Service(body) => service(&metadata, *body, ours).map(|read| match read {
             Ok(service) => objects.services.push(at(line, Arc::new(service))),
             Err(ignored) => objects.ignored.push(at(line, ignored)),
         }),
@@ -105,7 +111,7 @@ fn add(document: Spanned<Document>, objects: &mut Objects, mistakes: &mut Vec<Mi
         }
         Kind::List(items) => {
             for item in items {
-                add(item, objects, mistakes);
+                add(item, ours, objects, mistakes);
             }
             Ok(())
         }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::plan::{Plan, plan};
-use crate::model::{Inputs, Node, NodeName, Service, Slice};
+use crate::model::{Inputs, Node, NodeName, Origin, Service, Slice};
 
 /// The plans of the last time. Start with an empty one, and hand the same one
 /// in again.
@@ -28,6 +28,7 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Roster {
     pub(super) this_node: NodeName,
+    pub(super) origin: Origin,
     pub(super) secret: Vec<u8>,
     pub(super) nodes: BTreeMap<NodeName, Arc<Node>>,
     /// Whose address it is.
@@ -38,6 +39,7 @@ impl Default for Roster {
     fn default() -> Self {
         Self {
             this_node: NodeName::new(""),
+            origin: Origin::default(),
             secret: Vec::new(),
             nodes: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -54,6 +56,7 @@ impl Roster {
         });
         Self {
             this_node: inputs.this_node.clone(),
+            origin: inputs.facts.origin,
             secret: inputs.secret.clone(),
             nodes: nodes.clone(),
             addresses: addresses.collect(),
@@ -63,6 +66,7 @@ impl Roster {
     fn holds_for(&self, inputs: &Inputs) -> bool {
         self.nodes == inputs.facts.nodes
             && self.this_node == inputs.this_node
+            && self.origin == inputs.facts.origin
             && self.secret == inputs.secret
     }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::memo::Roster;
 use super::{Backend, Frontend, LocalBackend, Vip};
+use crate::ipam::served;
 use crate::model::{
     Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
     SlicePort,
@@ -48,7 +49,8 @@ pub(super) fn plan(
     old: Option<&Plan>,
 ) -> Plan {
     let mut problems = Vec::new();
-    let vips = vips(service, roster, &mut problems);
+    let served = served(roster.origin, service);
+    let vips = vips(service, &served, roster, &mut problems);
     let mut frontends = Vec::new();
     if !vips.is_empty() && slices.is_empty() {
         problems.push(Problem::NoSlices {
@@ -77,7 +79,7 @@ pub(super) fn plan(
     // Every port of a service meets the same endpoints.
     problems.sort_unstable();
     problems.dedup();
-    let owner = match service.vips.first() {
+    let owner = match served.first() {
         Some(first) if !vips.is_empty() => {
             owner(*first, roster.nodes.values().map(|node| &**node)).cloned()
         }
@@ -103,14 +105,19 @@ pub(super) fn plan(
 }
 
 /// Those of the service's VIPs that can be served, each once.
-fn vips(service: &Service, roster: &Roster, problems: &mut Vec<Problem>) -> Vec<IpAddr> {
-    if service.vips.is_empty() {
+fn vips(
+    service: &Service,
+    served: &[IpAddr],
+    roster: &Roster,
+    problems: &mut Vec<Problem>,
+) -> Vec<IpAddr> {
+    if served.is_empty() {
         problems.push(Problem::NoVip {
             service: service.name.clone(),
         });
     }
-    let mut vips = Vec::with_capacity(service.vips.len());
-    for vip in service.vips.iter().map(IpAddr::to_canonical) {
+    let mut vips = Vec::with_capacity(served.len());
+    for vip in served.iter().map(IpAddr::to_canonical) {
         if let Some(kind) = AddressKind::of(vip) {
             problems.push(Problem::VipImpossible {
                 service: service.name.clone(),

@@ -103,7 +103,7 @@ fn a_vip_without_backends_is_owned_and_answers_that_nobody_is_there() {
 fn a_frontend_has_the_backends_of_its_own_family() {
     let both = format!("{VIP},{VIP6}");
     let inputs = web()
-        .edit_service("web", |s| s.vips = both.split(',').map(ip).collect())
+        .edit_service("web", |s| s.status = both.split(',').map(ip).collect())
         .pod("web", "2001:db8:1::2", "node1", READY);
     let desired = fresh(&inputs);
     let takers: Vec<_> = desired.frontends.values().map(|f| takers(f)).collect();
@@ -236,7 +236,7 @@ fn every_mistake_has_its_name() {
         port,
         protocol,
     };
-    check_problems(&web().edit_service("web", |s| s.vips.clear()), &["NoVip"]);
+    check_problems(&web().edit_service("web", |s| s.status.clear()), &["NoVip"]);
     for (vip, expected) in [
         ("127.0.0.1", "VipImpossible"),
         ("224.0.0.5", "VipImpossible"),
@@ -246,7 +246,7 @@ fn every_mistake_has_its_name() {
         ("192.0.2.12", "VipIsNodeAddress"),
         ("::ffff:192.0.2.12", "VipIsNodeAddress"),
     ] {
-        let inputs = web().edit_service("web", |s| s.vips = [ip(vip)].into());
+        let inputs = web().edit_service("web", |s| s.status = [ip(vip)].into());
         check_problems(&inputs, &[expected]);
         assert!(fresh(&inputs).frontends.is_empty(), "{vip}");
     }

@@ -3,8 +3,9 @@
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use super::{Links, Node, NodeName, Service, ServiceName, Slice};
+use super::{Labels, Links, Node, NodeName, Service, ServiceName, Slice};
 
 /// What the user and the cluster say. The same on all nodes, once they have
 /// all seen it.
@@ -13,10 +14,27 @@ use super::{Links, Node, NodeName, Service, ServiceName, Slice};
 /// looking at the pointer first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    pub origin: Origin,
     pub services: BTreeMap<ServiceName, Arc<Service>>,
     /// All slices of a service together, whether or not it is ours.
     pub slices: BTreeMap<ServiceName, Arc<Vec<Slice>>>,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// The labels of each namespace.
+    pub namespaces: BTreeMap<Arc<str>, Arc<Labels>>,
+    /// Services that were given addresses and are of another type by now, with
+    /// the addresses that their status still has.
+    pub released: BTreeMap<ServiceName, Arc<Vec<IpAddr>>>,
+}
+
+/// Who keeps the status of Services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody: facts from files. What is assigned holds as it is computed.
+    #[default]
+    Files,
+    /// One of the agents writes there what is assigned; it holds as soon as it
+    /// is written.
+    Cluster,
 }
 
 #[derive(Clone, Debug)]

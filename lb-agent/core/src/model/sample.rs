@@ -10,8 +10,8 @@ use core::net::IpAddr;
 use proptest::prelude::*;
 
 use super::{
-    Conditions, Delivery, Endpoint, Facts, Inputs, Links, NextHop, Node, NodeName, Protocol,
-    Service, ServiceName, ServicePort, Slice, SlicePort, Way,
+    Conditions, Endpoint, Facts, Inputs, Links, NextHop, Node, NodeName, Protocol, Service,
+    ServiceName, ServicePort, Slice, SlicePort, Way,
 };
 
 pub(crate) const READY: Conditions = Conditions::READY;
@@ -83,15 +83,13 @@ impl Inputs {
     pub(crate) fn service(mut self, text: &str, vips: &str) -> Self {
         let vips = vips.split(',').filter(|vip| !vip.is_empty()).map(ip);
         let service = Service {
-            name: name(text),
-            vips: vips.collect(),
+            status: vips.collect(),
             ports: vec![ServicePort {
                 name: "http".to_string(),
                 port: 80,
                 protocol: Protocol::Tcp,
             }],
-            delivery: Delivery::Stack,
-            created_s: None,
+            ..Service::new(name(text))
         };
         let services = &mut self.facts.services;
         services.insert(service.name.clone(), Arc::new(service));

@@ -5,19 +5,50 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use super::ServiceName;
+use super::{Labels, Request, ServiceName};
 
-/// A Service that is ours to serve.
+/// A Service of type LoadBalancer that is ours to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub name: ServiceName,
-    /// In the order of its status: the first decides who owns all of them.
-    pub vips: Vec<IpAddr>,
+    pub labels: Labels,
+    /// The addresses in its status, in that order: the first decides who owns
+    /// all of them. What it is served at is said by [`crate::ipam::served`].
+    pub status: Vec<IpAddr>,
     pub ports: Vec<ServicePort>,
     pub delivery: Delivery,
+    pub traffic_policy: TrafficPolicy,
     /// When it was created, in seconds since 1970; the older of two that claim
     /// the same frontend has it.
     pub created_s: Option<u64>,
+    pub request: Request,
+}
+
+impl Service {
+    /// One without ports or addresses that asks for nothing in particular.
+    #[must_use]
+    pub fn new(name: ServiceName) -> Self {
+        Self {
+            name,
+            labels: Labels::new(),
+            status: Vec::new(),
+            ports: Vec::new(),
+            delivery: Delivery::default(),
+            traffic_policy: TrafficPolicy::default(),
+            created_s: None,
+            request: Request::default(),
+        }
+    }
+}
+
+/// `externalTrafficPolicy`: which pods a packet from outside may reach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TrafficPolicy {
+    /// Those of every node.
+    #[default]
+    Cluster,
+    /// Those of the node that it comes to.
+    Local,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,9 +1,14 @@
-use super::{Manifests, State, load, run};
+use super::{FileMistake, Manifests, State, run};
+use crate::source::object::Ours;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+
+fn load(path: &Path) -> Result<Manifests, Vec<FileMistake>> {
+    super::load(path, &Ours::default())
+}
 
 /// A folder that goes when the test is over.
 struct Folder(PathBuf);
@@ -103,7 +108,7 @@ async fn changes_are_seen_and_a_broken_file_keeps_the_last_good_state() {
     let folder = Folder::new("watch");
     folder.write("a.yaml", &node("a"));
     let (sender, mut states) = watch::channel(State::default());
-    let task = tokio::spawn(run(folder.0.clone(), sender));
+    let task = tokio::spawn(run(folder.0.clone(), Ours::default(), sender));
 
     let first = until(&mut states, |state| known(state) == ["a"]).await;
     folder.write("b.yaml", &node("b"));

@@ -4,96 +4,19 @@ use std::fmt;
 use std::net::IpAddr;
 
 use lb_core::model::{
-    Conditions, Delivery, Endpoint, Node, NodeName, Protocol, Service, ServiceName, ServicePort,
-    Slice, SlicePort,
+    Conditions, Endpoint, Node, NodeName, Protocol, ServiceName, Slice, SlicePort,
 };
 
-use super::shape::{self, Metadata, NodeBody, ServiceBody, SliceBody};
+use super::shape::{self, Metadata, NodeBody, SliceBody};
 use super::{Ignored, SliceName};
 
-const DELIVERY: &str = "corten.dev/delivery";
-const ADDRESSES: [&str; 2] = [
-    "metallb.io/loadBalancerIPs",
-    // Before MetalLB 0.15, and still in many manifests.
-    "metallb.universe.tf/loadBalancerIPs",
-];
 const EXCLUDED: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
-const PROXY: &str = "service.kubernetes.io/service-proxy-name";
 const SERVICE: &str = "kubernetes.io/service-name";
 
 /// A mistake, an object that is not for us, or an object.
-type Read<T> = Result<Result<T, Ignored>, String>;
+pub(super) type Read<T> = Result<Result<T, Ignored>, String>;
 
-pub(in crate::source) fn service(metadata: &Metadata, body: ServiceBody) -> Read<Service> {
-    let name = name(metadata)?;
-    let ServiceBody { spec, status } = body;
-    let kind = spec.kind.unwrap_or_else(|| "ClusterIP".to_owned());
-    if kind != "LoadBalancer" {
-        let service = name;
-        return Ok(Err(Ignored::Type { service, is: kind }));
-    }
-    if let Some(class) = spec.load_balancer_class {
-        let service = name;
-        return Ok(Err(Ignored::Class { service, class }));
-    }
-    if let Some(proxy) = metadata.label(PROXY) {
-        let (service, proxy) = (name, proxy.to_owned());
-        return Ok(Err(Ignored::Proxy { service, proxy }));
-    }
-    let delivery = match metadata.annotation(DELIVERY) {
-        None | Some("stack") => Delivery::Stack,
-        Some("direct") => Delivery::Direct,
-        Some(other) => {
-            return Err(format!(
-                "annotation {DELIVERY} of Service {name} is \"{other}\": it may be stack or direct"
-            ));
-        }
-    };
-    let ports = spec.ports.unwrap_or_default().into_iter();
-    let ports = ports
-        .map(|port| {
-            if port.port == 0 {
-                return Err(format!("Service {name} has port 0"));
-            }
-            Ok(ServicePort {
-                name: port.name.unwrap_or_default(),
-                port: port.port,
-                protocol: protocol(port.protocol),
-            })
-        })
-        .collect::<Result<_, _>>()?;
-    let assigned = status.load_balancer.and_then(|status| status.ingress);
-    let assigned = assigned.unwrap_or_default().into_iter();
-    let mut vips: Vec<IpAddr> = assigned.filter_map(|ingress| ingress.ip).collect();
-    if vips.is_empty() {
-        vips = requested(&name, metadata, spec.load_balancer_ip.as_deref())?;
-    }
-    Ok(Ok(Service {
-        vips,
-        ports,
-        delivery,
-        created_s: metadata.creation_timestamp.as_deref().and_then(seconds),
-        name,
-    }))
-}
-
-/// The addresses that the user asks for.
-fn requested(
-    name: &ServiceName,
-    metadata: &Metadata,
-    field: Option<&str>,
-) -> Result<Vec<IpAddr>, String> {
-    let field = field.filter(|field| !field.is_empty());
-    let mut annotations = ADDRESSES.into_iter();
-    let list = field.or_else(|| annotations.find_map(|name| metadata.annotation(name)));
-    let texts = list.unwrap_or_default().split(',').map(str::trim);
-    let texts = texts.filter(|text| !text.is_empty());
-    texts
-        .map(|text| address(text, format_args!("Service {name}")))
-        .collect()
-}
-
-fn address(text: &str, of: fmt::Arguments<'_>) -> Result<IpAddr, String> {
+pub(super) fn address(text: &str, of: fmt::Arguments<'_>) -> Result<IpAddr, String> {
     let address = text.parse().ok();
     address.ok_or_else(|| format!("\"{text}\" of {of} is not an IP address"))
 }
@@ -168,13 +91,13 @@ pub(in crate::source) fn node(metadata: &Metadata, body: NodeBody) -> Result<Nod
     })
 }
 
-fn name(metadata: &Metadata) -> Result<ServiceName, String> {
+pub(super) fn name(metadata: &Metadata) -> Result<ServiceName, String> {
     let name = metadata.name.as_deref().ok_or("it has no metadata.name")?;
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
     Ok(ServiceName::new(namespace, name))
 }
 
-fn protocol(protocol: Option<shape::Protocol>) -> Protocol {
+pub(super) fn protocol(protocol: Option<shape::Protocol>) -> Protocol {
     match protocol {
         None | Some(shape::Protocol::Tcp) => Protocol::Tcp,
         Some(shape::Protocol::Udp) => Protocol::Udp,
@@ -184,7 +107,7 @@ fn protocol(protocol: Option<shape::Protocol>) -> Protocol {
 
 /// Seconds since 1970 of a time as Kubernetes writes it:
 /// `2026-05-06T07:08:09Z`. Anything else is no time.
-fn seconds(text: &str) -> Option<u64> {
+pub(super) fn seconds(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
     let mut date = date.splitn(3, '-').map(|part| part.parse::<u64>().ok());
     let (year, month, day) = (date.next()??, date.next()??, date.next()??);

@@ -15,6 +15,7 @@ pub(in crate::source) struct Metadata {
     pub(in crate::source) labels: Option<BTreeMap<String, Option<String>>>,
     pub(in crate::source) annotations: Option<BTreeMap<String, Option<String>>>,
     pub(in crate::source) creation_timestamp: Option<String>,
+    pub(in crate::source) deletion_timestamp: Option<String>,
 }
 
 impl Metadata {
@@ -35,14 +36,46 @@ pub(in crate::source) struct ServiceBody {
 }
 
 #[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::source) struct ServiceSpec {
     #[serde(rename = "type")]
     pub(in crate::source) kind: Option<String>,
     pub(in crate::source) ports: Option<Vec<ServicePort>>,
+    pub(in crate::source) selector: Option<BTreeMap<String, Option<String>>>,
+    #[serde(rename = "clusterIP")]
+    pub(in crate::source) cluster_ip: Option<String>,
+    #[serde(rename = "clusterIPs")]
+    pub(in crate::source) cluster_ips: Option<Vec<String>>,
+    pub(in crate::source) ip_families: Option<Vec<Family>>,
+    pub(in crate::source) ip_family_policy: Option<FamilyPolicy>,
+    pub(in crate::source) external_traffic_policy: Option<TrafficPolicy>,
     #[serde(rename = "loadBalancerIP")]
     pub(in crate::source) load_balancer_ip: Option<String>,
-    #[serde(rename = "loadBalancerClass")]
     pub(in crate::source) load_balancer_class: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::source) enum Family {
+    #[serde(rename = "IPv4")]
+    V4,
+    #[serde(rename = "IPv6")]
+    V6,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::source) enum FamilyPolicy {
+    #[serde(rename = "SingleStack")]
+    Single,
+    #[serde(rename = "PreferDualStack")]
+    Prefer,
+    #[serde(rename = "RequireDualStack")]
+    Require,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(in crate::source) enum TrafficPolicy {
+    Cluster,
+    Local,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,5 +1,13 @@
-use super::{Mistake, Objects, parse};
-use lb_core::model::{Conditions, Delivery, Protocol, Service};
+use super::{Mistake, Objects};
+use crate::source::object::{Ignored, Ours};
+use lb_core::ipam::served;
+use lb_core::model::{
+    Conditions, Delivery, Family, FamilyPolicy, Origin, Protocol, Service, TrafficPolicy,
+};
+
+fn parse(text: &str) -> Result<Objects, Vec<Mistake>> {
+    super::parse(text, &Ours::default())
+}
 
 fn objects(text: &str) -> Objects {
     parse(text).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
@@ -61,7 +69,7 @@ status:
 fn a_service_is_read() {
     let web = service(WEB);
     assert_eq!(web.name.to_string(), "shop/web");
-    let vips: Vec<_> = web.vips.iter().map(ToString::to_string).collect();
+    let vips: Vec<_> = web.status.iter().map(ToString::to_string).collect();
     assert_eq!(vips, ["203.0.113.80", "2001:db8::80"]);
     assert_eq!(web.delivery, Delivery::Direct);
     assert_eq!(web.created_s, Some(1_795_262_417));
@@ -85,8 +93,7 @@ spec:
   loadBalancerIP: {field}
 "
     );
-    service(&text)
-        .vips
+    served(Origin::Files, &service(&text))
         .iter()
         .map(ToString::to_string)
         .collect()
@@ -100,8 +107,106 @@ fn an_address_that_is_not_assigned_yet_is_the_one_that_was_asked_for() {
     assert_eq!(with_addresses(new, "null"), both);
     assert_eq!(with_addresses(old, ""), ["203.0.113.81"]);
     assert_eq!(with_addresses(&format!("{old}, {new}"), "\"\""), both);
-    assert_eq!(with_addresses(new, "203.0.113.82"), ["203.0.113.82"]);
+    assert_eq!(with_addresses("", "203.0.113.82"), ["203.0.113.82"]);
+    assert!(with_addresses(new, "203.0.113.82").is_empty(), "which one?");
     assert!(with_addresses("", "null").is_empty());
+}
+
+#[test]
+fn what_a_service_says_about_its_addresses_is_read() {
+    let text = "
+kind: Service
+metadata:
+  name: web
+  labels: {app: web, bare: null}
+  deletionTimestamp: 2026-11-21T12:00:17Z
+  annotations:
+    metallb.io/address-pool: new
+    metallb.universe.tf/address-pool: old
+    metallb.universe.tf/allow-shared-ip: key
+    metallb.io/ip-allocated-from-pool: first
+    metallb.universe.tf/ip-allocated-from-pool: last
+spec:
+  type: LoadBalancer
+  clusterIP: 10.96.0.7
+  clusterIPs: [10.96.0.7, 2001:db8:9::7]
+  ipFamilies: [IPv6, IPv4]
+  ipFamilyPolicy: PreferDualStack
+  externalTrafficPolicy: Local
+  selector: {tier: front, app: web}
+";
+    let web = service(text);
+    assert_eq!(web.traffic_policy, TrafficPolicy::Local);
+    assert_eq!(web.labels["app"], "web");
+    let request = web.request;
+    assert_eq!(request.cluster_ips.len(), 2);
+    assert_eq!(request.families, [Family::V6, Family::V4]);
+    assert_eq!(request.family_policy, FamilyPolicy::PreferDualStack);
+    assert_eq!(request.selector, "app=web,tier=front");
+    assert_eq!(request.pool.as_deref(), Some("new"));
+    assert_eq!(request.sharing_key.as_deref(), Some("key"));
+    assert_eq!(request.allocated_from.as_deref(), Some("first"));
+    let deprecated = ["address-pool", "allow-shared-ip", "ip-allocated-from-pool"];
+    let deprecated = deprecated.map(|name| format!("metallb.universe.tf/{name}"));
+    assert_eq!(request.deprecated, deprecated);
+    assert!(request.deleting);
+}
+
+#[test]
+fn one_cluster_ip_is_enough_and_none_is_none() {
+    let cluster_ips = |text: &str| {
+        let spec = format!("{{type: LoadBalancer, {text}}}");
+        let web = service(&format!(
+            "kind: Service\nmetadata: {{name: web}}\nspec: {spec}"
+        ));
+        let ips = web.request.cluster_ips.iter();
+        ips.map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(cluster_ips("clusterIP: 10.96.0.7"), ["10.96.0.7"]);
+    assert_eq!(
+        cluster_ips("clusterIPs: [], clusterIP: 10.96.0.7"),
+        ["10.96.0.7"]
+    );
+    assert!(cluster_ips("clusterIP: None, clusterIPs: [None]").is_empty());
+    assert!(cluster_ips("clusterIP: \"\"").is_empty());
+}
+
+#[test]
+fn a_class_is_served_by_the_agent_that_is_told_so() {
+    let text = |class: &str| {
+        let spec = format!("{{type: LoadBalancer, loadBalancerClass: {class}}}");
+        format!("kind: Service\nmetadata: {{name: web}}\nspec: {spec}")
+    };
+    let ours = Ours {
+        class: Some("example.com/ours".to_owned()),
+    };
+    let read = |class: &str| super::parse(&text(class), &ours).unwrap();
+    assert_eq!(read("example.com/ours").services.len(), 1);
+    let other = read("example.com/other").ignored[0].value.to_string();
+    assert!(
+        other.ends_with("the load balancer class example.com/other"),
+        "{other}"
+    );
+    let none = read("null").ignored[0].value.to_string();
+    assert_eq!(none, "Service default/web names no load balancer class");
+}
+
+#[test]
+fn a_service_that_is_no_load_balancer_any_more_gives_its_addresses_back() {
+    let annotated = WEB
+        .replace("type: LoadBalancer", "type: ClusterIP")
+        .replace(
+            "annotations:",
+            "annotations:\n    metallb.io/ip-allocated-from-pool: pool",
+        );
+    let objects = objects(&annotated);
+    let Ignored::Released { service, addresses } = &objects.ignored[0].value else {
+        panic!("{:?}", objects.ignored);
+    };
+    assert_eq!(
+        (service.to_string().as_str(), addresses.len()),
+        ("shop/web", 2)
+    );
 }
 
 #[test]
@@ -287,9 +392,11 @@ fn mistakes_that_the_parser_cannot_see_have_the_line_of_their_object() {
     check_mistake(&web("direct", "fast"), "apiVersion", "stack or direct");
     check_mistake("kind: Node\nmetadata: {}\n", "kind", "name");
     check_mistake("metadata: {name: web}\n", "metadata", "no kind");
-    let annotated = "kind: Service\nmetadata:\n  name: web\n  annotations:\n    \
-                     metallb.io/loadBalancerIPs: here\nspec: {type: LoadBalancer}\n";
-    check_mistake(annotated, "kind", "\"here\" of Service default/web");
+    check_mistake(
+        &web("clusterIP: 10.96.0.7", "clusterIP: here"),
+        "apiVersion",
+        "\"here\" of Service shop/web",
+    );
     let slice = SLICE.replace("10.1.2.3", "web-1");
     check_mistake(&slice, "addressType", "\"web-1\"");
 }
