@@ -1,12 +1,15 @@
 //! An `IPAddressPool`: addresses to give to Services, and to which.
 
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
-use core::num::NonZeroU32;
+use core::num::NonZeroU64;
 
-use super::{AddressRange, LabelSelector, Labels};
+use super::declared::{Object, PoolSpec, ServiceAllocationSpec};
+use super::refused::Refusals;
+use super::{AddressRange, LabelSelector, Labels, Place, Reason, lists};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
@@ -28,7 +31,7 @@ pub struct Pool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceAllocation {
     /// The lowest number comes first; pools without one come last.
-    pub priority: Option<NonZeroU32>,
+    pub priority: Option<NonZeroU64>,
     pub namespaces: BTreeSet<String>,
     pub namespace_selectors: Vec<LabelSelector>,
     pub service_selectors: Vec<LabelSelector>,
@@ -43,6 +46,29 @@ impl Pool {
             && !(self.avoid_buggy_ips && is_buggy(address))
     }
 
+    /// Alone, without the other pools.
+    pub(super) fn of(object: &Object<PoolSpec>, refusals: &mut Refusals) -> Self {
+        let Object { place, spec, .. } = object;
+        if spec.addresses.is_empty() {
+            refusals.refuse(place, "addresses", Reason::NoAddresses);
+        }
+        let ranges = spec.addresses.iter().enumerate();
+        let ranges = ranges.filter_map(|(index, text)| {
+            let range = text.parse().map_err(Reason::Range);
+            refusals.keep(place, &format!("addresses[{index}]"), range)
+        });
+        let ranges = ranges.collect();
+        let allocation = spec.service_allocation.as_ref();
+        Self {
+            name: object.name.clone(),
+            labels: object.labels.clone(),
+            ranges,
+            auto_assign: spec.auto_assign.unwrap_or(true),
+            avoid_buggy_ips: spec.avoid_buggy_ips,
+            service_allocation: allocation.map(|a| ServiceAllocation::of(place, a, refusals)),
+        }
+    }
+
     /// All that it may give, in the order in which it gives them.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let all = self.ranges.iter().flat_map(AddressRange::addresses);
@@ -51,6 +77,24 @@ impl Pool {
 }
 
 impl ServiceAllocation {
+    fn of(place: &Place, spec: &ServiceAllocationSpec, refusals: &mut Refusals) -> Self {
+        let field = |name: &str| format!("serviceAllocation.{name}");
+        let selectors =
+            |name, of, refusals: &mut _| lists::selectors(place, &field(name), of, refusals);
+        lists::once(place, &field("namespaces"), &spec.namespaces, refusals);
+        Self {
+            // MetalLB takes numbers below 1 for none.
+            priority: u64::try_from(spec.priority).ok().and_then(NonZeroU64::new),
+            namespaces: spec.namespaces.iter().cloned().collect(),
+            namespace_selectors: selectors(
+                "namespaceSelectors",
+                &spec.namespace_selectors,
+                refusals,
+            ),
+            service_selectors: selectors("serviceSelectors", &spec.service_selectors, refusals),
+        }
+    }
+
     /// Whether it is for a Service with these labels in this namespace.
     #[must_use]
     pub fn allows(&self, namespace: &str, namespace_labels: &Labels, labels: &Labels) -> bool {

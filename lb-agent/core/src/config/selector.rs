@@ -154,6 +154,41 @@ fn ends_alphanumeric(text: &str) -> bool {
     is(first) && is(last)
 }
 
+/// As kubectl writes them: `app=web,tier in (a,b),!old`.
+impl fmt::Display for LabelSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.match_labels.is_empty() && self.match_expressions.is_empty() {
+            return f.write_str("the selector of everything");
+        }
+        let mut separator = "";
+        for (key, value) in &self.match_labels {
+            write!(f, "{separator}{key}={value}")?;
+            separator = ",";
+        }
+        for requirement in &self.match_expressions {
+            write!(f, "{separator}{requirement}")?;
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |values: &BTreeSet<String>| {
+            let values: Vec<_> = values.iter().map(String::as_str).collect();
+            values.join(",")
+        };
+        let key = &self.key;
+        match &self.operator {
+            Operator::In(values) => write!(f, "{key} in ({})", list(values)),
+            Operator::NotIn(values) => write!(f, "{key} notin ({})", list(values)),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+        }
+    }
+}
+
 impl fmt::Display for SelectorError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::{Labels, Links, Node, NodeName, Service, ServiceName, Slice};
+use crate::config::Kept;
 
 /// What the user and the cluster say. The same on all nodes, once they have
 /// all seen it.
@@ -19,6 +20,8 @@ pub struct Facts {
     /// All slices of a service together, whether or not it is ours.
     pub slices: BTreeMap<ServiceName, Arc<Vec<Slice>>>,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// Pools, advertisements, peers: what an administrator says.
+    pub config: Kept,
     /// The labels of each namespace.
     pub namespaces: BTreeMap<Arc<str>, Arc<Labels>>,
     /// Services that were given addresses and are of another type by now, with
