@@ -1,7 +1,7 @@
 //! The agent, put together once, top to bottom.
 //!
 //! ```text
-//! manifests ─> source::file ──facts──> reconcile ──steps──> pinned maps <── programs
+//! files, API ──> source ──────facts──> reconcile ──steps──> pinned maps <── programs
 //!                                       │  ▲  ▲                  ▲             ▲
 //!                   net::announce <─────┘  │  └──filter── sweep ─┘             │
 //!                   net::watch ───links────┘                      attach ──────┘
@@ -34,8 +34,9 @@ use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::Report;
 use crate::shutdown;
+use crate::source::kube::connect::{Cluster, ConnectError};
 use crate::source::object::Ours;
-use crate::source::{self, file};
+use crate::source::{self, file, kube};
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
@@ -47,7 +48,7 @@ const FILTER_EVERY: u32 = 12;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub node: String,
-    pub manifests: PathBuf,
+    pub reads: Reads,
     pub ours: Ours,
     pub bpffs: PathBuf,
     pub run_folder: PathBuf,
@@ -64,6 +65,16 @@ pub struct Options {
     pub object: Option<PathBuf>,
 }
 
+/// Where facts come from.
+#[derive(Clone, Debug)]
+pub enum Reads {
+    /// A folder of manifests.
+    Folder(PathBuf),
+    /// A cluster: the one of this kubeconfig, else of KUBECONFIG, else the one
+    /// that this is a pod of.
+    Cluster { kubeconfig: Option<PathBuf> },
+}
+
 /// Why the agent ended. What was pinned and attached still is.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -72,6 +83,8 @@ pub enum AgentError {
          --bpffs"
     )]
     Running { pid: u32, bpffs: PathBuf },
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     #[error(transparent)]
     Unfit(#[from] kernel::Unfit),
     #[error(transparent)]
@@ -119,6 +132,7 @@ async fn alone(options: &Options) -> Result<(), AgentError> {
 /// Runs until SIGTERM, SIGINT or an error.
 pub async fn run(options: Options) -> Result<(), AgentError> {
     alone(&options).await?;
+    let source = Source::open(options.reads, options.ours).await?;
     kernel::check(&options.bpffs)?;
     let pins = Pins::new(&options.bpffs);
     let object = match options.object {
@@ -167,7 +181,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let settings = Settings {
         node: NodeName::new(&options.node),
         secret: options.secret,
-        reads: options.manifests.display().to_string(),
+        reads: source.name(),
         run_folder: options.run_folder.clone(),
         sizes: options.sizes,
         settle: options.settle,
@@ -181,7 +195,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 
     tasks.spawn(async move {
-        file::run(options.manifests, options.ours, facts_out).await;
+        source.run(facts_out).await;
         Ok(())
     });
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
@@ -200,6 +214,42 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     };
     Report::remove(&options.run_folder);
     ended
+}
+
+/// What facts are read from.
+enum Source {
+    Folder(PathBuf, Ours),
+    Cluster(Cluster, Ours),
+}
+
+impl Source {
+    async fn open(reads: Reads, ours: Ours) -> Result<Self, ConnectError> {
+        match reads {
+            Reads::Folder(folder) => Ok(Self::Folder(folder, ours)),
+            Reads::Cluster { kubeconfig } => {
+                let cluster = kube::connect::connect(kubeconfig.as_deref()).await?;
+                Ok(Self::Cluster(cluster, ours))
+            }
+        }
+    }
+
+    /// For people.
+    fn name(&self) -> String {
+        match self {
+            Self::Folder(folder, _) => folder.display().to_string(),
+            Self::Cluster(cluster, _) => cluster.url.clone(),
+        }
+    }
+
+    async fn run(self, facts: watch::Sender<source::State>) {
+        match self {
+            Self::Folder(folder, ours) => file::run(folder, ours, facts).await,
+            Self::Cluster(cluster, ours) => {
+                let (_never, epoch) = watch::channel(0);
+                kube::run(cluster.client, ours, epoch, facts).await;
+            }
+        }
+    }
 }
 
 /// Sweeps now and then, beside everything else.

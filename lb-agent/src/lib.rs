@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod dataplane;
 pub mod net;
+pub mod random;
 pub mod reconcile;
 pub mod report;
 pub mod shutdown;

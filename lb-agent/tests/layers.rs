@@ -16,6 +16,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "lb_core::model::Service",
         &["src/source/", "src/dataplane/apply.rs"],
     ),
+    ("k8s_openapi::", KUBERNETES),
+    ("use kube::", KUBERNETES),
+    ("use ::kube::", KUBERNETES),
     ("rtnetlink::", &["src/net.rs", "src/net/"]),
     ("netlink_packet_route::", &["src/net/"]),
     ("socket2::", &["src/net/"]),
@@ -27,6 +30,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["src/dataplane/batch.rs", "src/net/packet_socket.rs"],
     ),
 ];
+
+/// Where types of the API may be known.
+const KUBERNETES: &[&str] = &["src/source/kube", "src/publish", "src/crd"];
 
 #[test]
 fn every_crate_stays_in_its_room() {

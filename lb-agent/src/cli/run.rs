@@ -11,9 +11,12 @@ use lb_core::dataplane::Settle;
 use tracing_subscriber::EnvFilter;
 
 use super::{Class, Place};
-use crate::agent::{self, Options};
+use crate::agent::{self, Options, Reads};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
+
+/// What the client of the API has to say, we say ourselves, once.
+const LOG: &str = "info,kube_client=off";
 
 /// Run the agent of this node
 ///
@@ -23,13 +26,20 @@ use crate::dataplane::sweep::Timeouts;
 /// leaves the programs in the kernel forwarding, and the next one goes on from
 /// there. `lb-agent purge` takes everything away.
 ///
+/// In a pod it reads the cluster that it is in.
+///
 /// Example: lb-agent run --manifests ./manifests --node node1
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// The folder of Kubernetes manifests: Services, EndpointSlices and Nodes
-    /// as *.yaml or *.json files; changes are seen at once
-    #[arg(long, value_name = "FOLDER")]
-    manifests: PathBuf,
+    /// Read a folder of Kubernetes manifests instead of a cluster: Services,
+    /// EndpointSlices and Nodes as *.yaml or *.json files; changes are seen at
+    /// once
+    #[arg(long, value_name = "FOLDER", conflicts_with = "kubeconfig")]
+    manifests: Option<PathBuf>,
+    /// How to reach the cluster [default: what KUBECONFIG names, or the cluster
+    /// that this is a pod of]
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     #[command(flatten)]
     class: Class,
     /// The name of this node, as its Node object has it
@@ -93,7 +103,7 @@ struct Rates {
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| "info".into());
+        let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| LOG.into());
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(std::io::stderr().is_terminal())
@@ -119,7 +129,12 @@ impl Run {
         Ok(Options {
             run_folder: self.place.run_folder(),
             node: self.node,
-            manifests: self.manifests,
+            reads: match self.manifests {
+                Some(folder) => Reads::Folder(folder),
+                None => Reads::Cluster {
+                    kubeconfig: self.kubeconfig,
+                },
+            },
             ours: self.class.ours(),
             bpffs: self.place.bpffs,
             uplinks: self.uplinks,

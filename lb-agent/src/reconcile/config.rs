@@ -9,11 +9,12 @@ use lb_core::dataplane::Image;
 
 use super::{FilterReady, Reconciler, Settings};
 use crate::dataplane::apply::ApplyError;
+use crate::random;
 
 /// What was there, with what this agent was started with.
 pub(super) fn of(settings: &Settings, mut config: Config) -> Config {
     if config.client_seed == 0 {
-        config.client_seed = random();
+        config.client_seed = random::number().max(1);
     }
     config.hz = settings.hz;
     config.tunnel_port = settings.tunnel_port.into();
@@ -106,11 +107,4 @@ fn inner_mtu(image: &Image) -> Option<u32> {
             value.mtu.saturating_sub(overhead)
         })
         .min()
-}
-
-/// A number that nobody can guess; never 0.
-fn random() -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-    // The keys of a `RandomState` come from the system's random numbers.
-    RandomState::new().build_hasher().finish().max(1)
 }

@@ -122,12 +122,13 @@ impl State {
                 };
                 Self {
                     facts: Some(facts),
-                    mistakes: Vec::new(),
+                    ..Self::default()
                 }
             }
             Err(mistakes) => Self {
                 facts: self.facts.clone(),
                 mistakes: mistakes.iter().map(ToString::to_string).collect(),
+                ..Self::default()
             },
         };
         let changed = new != *self;

@@ -145,7 +145,7 @@ fn selector(spec: &ServiceSpec) -> String {
     pairs.join(",")
 }
 
-fn labels(metadata: &Metadata) -> Labels {
+pub(in crate::source) fn labels(metadata: &Metadata) -> Labels {
     let labels = metadata.labels.iter().flatten();
     labels
         .map(|(key, value)| (key.clone(), value.clone().unwrap_or_default()))

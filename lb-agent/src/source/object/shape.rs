@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::source) struct Metadata {
     pub(in crate::source) name: Option<String>,
@@ -15,6 +15,8 @@ pub(in crate::source) struct Metadata {
     pub(in crate::source) labels: Option<BTreeMap<String, Option<String>>>,
     pub(in crate::source) annotations: Option<BTreeMap<String, Option<String>>>,
     pub(in crate::source) creation_timestamp: Option<String>,
+    pub(in crate::source) uid: Option<String>,
+    pub(in crate::source) resource_version: Option<String>,
     pub(in crate::source) deletion_timestamp: Option<String>,
 }
 
@@ -29,13 +31,13 @@ impl Metadata {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::source) struct ServiceBody {
     pub(in crate::source) spec: ServiceSpec,
     pub(in crate::source) status: ServiceStatus,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::source) struct ServiceSpec {
     #[serde(rename = "type")]
@@ -78,7 +80,7 @@ pub(in crate::source) enum TrafficPolicy {
     Local,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::source) struct ServicePort {
     pub(in crate::source) name: Option<String>,
     pub(in crate::source) port: u16,
@@ -95,30 +97,32 @@ pub(in crate::source) enum Protocol {
     Sctp,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::source) struct ServiceStatus {
     pub(in crate::source) load_balancer: Option<LoadBalancerStatus>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(in crate::source) struct LoadBalancerStatus {
     pub(in crate::source) ingress: Option<Vec<Ingress>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(in crate::source) struct Ingress {
     pub(in crate::source) ip: Option<IpAddr>,
+    pub(in crate::source) ip_mode: Option<String>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::source) struct SliceBody {
     pub(in crate::source) address_type: Option<String>,
     pub(in crate::source) endpoints: Vec<Endpoint>,
     pub(in crate::source) ports: Vec<SlicePort>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(in crate::source) struct Endpoint {
     pub(in crate::source) addresses: Vec<String>,
@@ -126,27 +130,27 @@ pub(in crate::source) struct Endpoint {
     pub(in crate::source) conditions: Option<Conditions>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(in crate::source) struct Conditions {
     pub(in crate::source) ready: Option<bool>,
     pub(in crate::source) serving: Option<bool>,
     pub(in crate::source) terminating: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::source) struct SlicePort {
     pub(in crate::source) name: Option<String>,
     pub(in crate::source) port: Option<u16>,
     pub(in crate::source) protocol: Option<Protocol>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::source) struct NodeBody {
     pub(in crate::source) spec: NodeSpec,
     pub(in crate::source) status: NodeStatus,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(in crate::source) struct NodeSpec {
     #[serde(rename = "podCIDR")]
     pub(in crate::source) pod_cidr: Option<IpNet>,
@@ -154,20 +158,20 @@ pub(in crate::source) struct NodeSpec {
     pub(in crate::source) pod_cidrs: Option<Vec<IpNet>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 pub(in crate::source) struct NodeStatus {
     pub(in crate::source) addresses: Option<Vec<NodeAddress>>,
     pub(in crate::source) conditions: Option<Vec<NodeCondition>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::source) struct NodeAddress {
     #[serde(rename = "type")]
     pub(in crate::source) kind: String,
     pub(in crate::source) address: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(in crate::source) struct NodeCondition {
     #[serde(rename = "type")]
     pub(in crate::source) kind: String,
