@@ -7,6 +7,7 @@ pub mod bench;
 pub mod child;
 pub mod command;
 pub mod echo;
+pub mod frames;
 pub mod interrupt;
 pub mod kubernetes;
 pub mod lab;

@@ -12,11 +12,13 @@ use crate::netns::Namespace;
 pub(super) struct Link<'a> {
     pub(super) from: (&'a Namespace, &'a str),
     pub(super) to: (&'a Namespace, &'a str),
+    pub(super) mtu: u16,
 }
 
 impl Link<'_> {
     pub(super) fn add(&self) -> Result<()> {
         let ((from, from_name), (to, to_name)) = (self.from, self.to);
+        let mtu = self.mtu;
         run(
             "ip",
             &[
@@ -35,8 +37,8 @@ impl Link<'_> {
                 to.name(),
             ],
         )?;
-        from.ip(&format!("link set {from_name} up"))?;
-        to.ip(&format!("link set {to_name} up"))
+        from.ip(&format!("link set {from_name} mtu {mtu} up"))?;
+        to.ip(&format!("link set {to_name} mtu {mtu} up"))
     }
 }
 

@@ -53,6 +53,8 @@ pub struct Service {
     pub port: u16,
     pub target_port: u16,
     pub vip: Pair,
+    /// As `key: value` lines.
+    pub annotations: Vec<String>,
     /// Further lines of its `spec`, as YAML without indentation.
     pub extra_spec: Vec<String>,
 }
@@ -78,6 +80,7 @@ impl Manifests {
             port: NGINX_PORT,
             target_port: NGINX_PORT,
             vip: address::vip(spec.wire, 0),
+            annotations: Vec::new(),
             extra_spec: Vec::new(),
         };
         let echo_udp = Service {
@@ -87,6 +90,7 @@ impl Manifests {
             port: ECHO_UDP_PORT,
             target_port: ECHO_UDP_PORT,
             vip: address::vip(spec.wire, 1),
+            annotations: Vec::new(),
             extra_spec: Vec::new(),
         };
         Self {

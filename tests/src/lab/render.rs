@@ -54,6 +54,7 @@ pub(super) fn service(service: &Service) -> String {
         port,
         target_port,
         vip,
+        annotations,
         extra_spec,
     } = service;
     let protocol = protocol.name();
@@ -61,13 +62,20 @@ pub(super) fn service(service: &Service) -> String {
         .iter()
         .map(|line| format!("  {line}\n"))
         .collect();
+    let mut annotations: String = annotations
+        .iter()
+        .map(|line| format!("    {line}\n"))
+        .collect();
+    if !annotations.is_empty() {
+        annotations.insert_str(0, "  annotations:\n");
+    }
     format!(
         "apiVersion: v1
 kind: Service
 metadata:
   name: {name}
   namespace: default
-spec:
+{annotations}spec:
   type: LoadBalancer
   ipFamilyPolicy: RequireDualStack
   ipFamilies:

@@ -18,6 +18,8 @@ pub struct Spec {
     pub pods: u16,
     pub wire: Wire,
     pub offload: Offload,
+    /// Of all links, in bytes.
+    pub mtu: u16,
     /// The `lb-agent` program; without one the nodes run no agent.
     pub agent: Option<PathBuf>,
     /// Added to the agent's command line.
@@ -55,6 +57,7 @@ impl Spec {
             pods: 3,
             wire: Wire::SameLink,
             offload: Offload::On,
+            mtu: 1500,
             agent: None,
             agent_arguments: Vec::new(),
             echo,
@@ -86,6 +89,12 @@ impl Spec {
         for program in self.agent.iter().chain([&self.echo]) {
             ensure!(program.is_file(), "no program at {}", program.display());
         }
+        // IPv6 asks for no less (RFC 8200 §5); a veth can no more.
+        ensure!(
+            self.mtu >= 1280,
+            "links carry 1280 bytes or more, not {}",
+            self.mtu
+        );
         if let Some(folder) = &self.manifests {
             ensure!(folder.is_dir(), "no folder at {}", folder.display());
         }

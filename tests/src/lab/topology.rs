@@ -97,6 +97,7 @@ impl Lab {
         let link = Link {
             from: (namespace, UPLINK),
             to: (middle, port),
+            mtu: self.spec.mtu,
         };
         link.add()?;
         behave_as_wire(middle, port, &self.pass_program())?;
@@ -139,6 +140,7 @@ impl Lab {
         let link = Link {
             from: (&pod, UPLINK),
             to: (&node, &port),
+            mtu: self.spec.mtu,
         };
         link.add()?;
         let Pair { v4, v6 } = address::pod(place);

@@ -12,7 +12,8 @@ use object::{
 use super::link::ethtool;
 use crate::netns::Namespace;
 
-const SECTION: &str = "xdp";
+/// Taken by the name to be one that can have frames of more than a page.
+const SECTION: &str = "xdp.frags";
 
 /// `r0 = XDP_PASS; exit`.
 const PASS: [u8; 16] = [0xb7, 0, 0, 0, 2, 0, 0, 0, 0x95, 0, 0, 0, 0, 0, 0, 0];
