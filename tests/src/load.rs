@@ -20,7 +20,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
-pub use self::flood::{Flood, flood};
+pub use self::flood::Flooding;
 pub use self::spread::{Spread, spread};
 use crate::lab::manifests::Protocol;
 use crate::netns::Namespace;
