@@ -16,6 +16,7 @@ pub mod config;
 pub mod dataplane;
 pub mod desired;
 pub mod ipam;
+pub mod lease;
 pub mod model;
 pub mod owner;
 pub mod problem;
