@@ -89,6 +89,22 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_is_not_given_is_a_warning_that_says_why() {
+        let wants = |inputs: Inputs| {
+            let inputs = inputs.node("node1", "192.0.2.11").service("web", "");
+            let inputs = inputs.pod("web", "10.1.1.2", "node1", READY);
+            inputs.edit_service("web", |s| s.request.addresses = Some("here".into()))
+        };
+        let problems = check(&wants(cluster()).facts);
+        assert_eq!(problems.len(), 1, "and not that it has none: {problems:?}");
+        assert_eq!(problems[0].severity(), crate::problem::Severity::Warning);
+        let expected = "default/web gets no address: invalid metallb.io/loadBalancerIPs: \
+                        \"here\"; ask for one address of each family";
+        let text = alloc::string::ToString::to_string(&problems[0]);
+        assert!(text.starts_with(expected), "{text}");
+    }
+
+    #[test]
     fn without_nodes_nobody_answers() {
         let inputs = cluster().service("web", "203.0.113.80");
         assert_eq!(names(&inputs.facts), ["NoOwner", "NoSlices"]);

@@ -13,6 +13,7 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::ipam::Assignment;
 use crate::model::{
     Conditions, Delivery, FrontendAddress, Inputs, Mac, NextHop, Node, NodeName, ServiceName,
 };
@@ -34,6 +35,8 @@ pub struct Desired {
     pub local: BTreeMap<LocalBackend, Option<u32>>,
     /// All other nodes.
     pub peers: BTreeMap<NodeName, Peer>,
+    /// The addresses that Services are to have.
+    pub assignment: Arc<Assignment>,
     /// Sorted, each once.
     pub problems: Vec<Problem>,
 }
@@ -152,6 +155,8 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
         .map(|backend| (backend, link_of(inputs, backend, &mut problems)))
         .collect();
     let peers = peers(inputs, &mut problems);
+    let assignment = memo.assignment();
+    refusals(&assignment, &mut problems);
     problems.sort_unstable();
     problems.dedup();
     Desired {
@@ -159,7 +164,29 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
         frontends: frontends.into_iter().map(|f| (f.address, f)).collect(),
         local,
         peers,
+        assignment,
         problems,
+    }
+}
+
+/// Who gets no address is told why, and not that it has none.
+fn refusals(assignment: &Assignment, problems: &mut Vec<Problem>) {
+    let refused = |service: &ServiceName| {
+        let allocation = assignment.allocations.get(service)?;
+        allocation.refusal.as_ref()
+    };
+    problems.retain(|problem| match problem {
+        Problem::NoVip { service } => refused(service).is_none(),
+        _ => true,
+    });
+    for (service, allocation) in &assignment.allocations {
+        if let Some(refusal) = &allocation.refusal {
+            problems.push(Problem::NotAllocated {
+                service: service.clone(),
+                keeps: allocation.addresses.clone(),
+                refusal: refusal.clone(),
+            });
+        }
     }
 }
 

@@ -2,11 +2,13 @@
 //! that says what follows and what to do.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
 use lb_common::limits::{BACKENDS_MAX, ENDPOINTS_PER_FRONTEND_MAX, NODES_MAX};
 
+use crate::ipam::Refusal;
 use crate::model::{FrontendAddress, NodeName, Protocol, ServiceName};
 
 /// How much it matters.
@@ -35,6 +37,13 @@ pub enum Problem {
     /// The Service has no address yet.
     NoVip {
         service: ServiceName,
+    },
+    /// It does not get the addresses that it asks for.
+    NotAllocated {
+        service: ServiceName,
+        /// What it has all the same.
+        keeps: Vec<IpAddr>,
+        refusal: Refusal,
     },
     /// No packet from elsewhere can have this destination.
     VipImpossible {
@@ -184,6 +193,7 @@ impl Problem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::NoVip { .. } => "NoVip",
+            Self::NotAllocated { .. } => "NotAllocated",
             Self::VipImpossible { .. } => "VipImpossible",
             Self::VipIsNodeAddress { .. } => "VipIsNodeAddress",
             Self::FrontendTaken { .. } => "FrontendTaken",
@@ -224,7 +234,8 @@ impl Problem {
             | Self::TooManyFrontends { .. }
             | Self::NoRoomForTable { .. }
             | Self::NoRoomForMac { .. } => Severity::Error,
-            Self::PortNotInSlices { .. }
+            Self::NotAllocated { .. }
+            | Self::PortNotInSlices { .. }
             | Self::BackendWithoutNode { .. }
             | Self::BackendWithoutAgent { .. }
             | Self::ThisNodeUnknown { .. }
@@ -242,9 +253,26 @@ impl fmt::Display for Problem {
         match self {
             Self::NoVip { service } => write!(
                 f,
-                "{service} has no address: set status.loadBalancer.ingress, \
-                 spec.loadBalancerIP or the annotation metallb.io/loadBalancerIPs"
+                "{service} has no address: add an IPAddressPool, or set \
+                 status.loadBalancer.ingress, spec.loadBalancerIP or the annotation \
+                 metallb.io/loadBalancerIPs; in a cluster, one agent is about to write it"
             ),
+            Self::NotAllocated {
+                service,
+                keeps,
+                refusal,
+            } => {
+                match keeps.as_slice() {
+                    [] => write!(f, "{service} gets no address")?,
+                    [first, rest @ ..] => {
+                        write!(f, "{service} keeps {first}")?;
+                        for address in rest {
+                            write!(f, " and {address}")?;
+                        }
+                    }
+                }
+                write!(f, ": {refusal}; {}", refusal.advice())
+            }
             Self::VipImpossible { service, vip, kind } => write!(
                 f,
                 "{service} asks for {vip}, which is {kind} and cannot be reached from \

@@ -42,8 +42,13 @@ impl Pool {
     /// not.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.ranges.iter().any(|range| range.contains(address))
-            && !(self.avoid_buggy_ips && is_buggy(address))
+        self.ranges.iter().any(|range| range.contains(address)) && !self.avoids(address)
+    }
+
+    /// Whether an address of its ranges is none of the pool's all the same.
+    #[must_use]
+    pub fn avoids(&self, address: IpAddr) -> bool {
+        self.avoid_buggy_ips && is_buggy(address)
     }
 
     /// Alone, without the other pools.
@@ -72,7 +77,7 @@ impl Pool {
     /// All that it may give, in the order in which it gives them.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         let all = self.ranges.iter().flat_map(AddressRange::addresses);
-        all.filter(|address| !(self.avoid_buggy_ips && is_buggy(*address)))
+        all.filter(|address| !self.avoids(*address))
     }
 }
 

@@ -6,12 +6,14 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::plan::{Plan, plan};
+use crate::ipam::{self, Assignment, served};
 use crate::model::{Inputs, Node, NodeName, Origin, Service, Slice};
 
 /// The plans of the last time. Start with an empty one, and hand the same one
 /// in again.
 #[derive(Debug, Default)]
 pub struct Memo {
+    ipam: ipam::Memo,
     roster: Roster,
     /// Sorted by the service's name.
     entries: Vec<Entry>,
@@ -21,6 +23,8 @@ pub struct Memo {
 struct Entry {
     service: Arc<Service>,
     slices: Option<Arc<Vec<Slice>>>,
+    /// The addresses that it was planned for.
+    served: Vec<IpAddr>,
     plan: Plan,
 }
 
@@ -28,7 +32,6 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct Roster {
     pub(super) this_node: NodeName,
-    pub(super) origin: Origin,
     pub(super) secret: Vec<u8>,
     pub(super) nodes: BTreeMap<NodeName, Arc<Node>>,
     /// Whose address it is.
@@ -39,7 +42,6 @@ impl Default for Roster {
     fn default() -> Self {
         Self {
             this_node: NodeName::new(""),
-            origin: Origin::default(),
             secret: Vec::new(),
             nodes: BTreeMap::new(),
             addresses: BTreeMap::new(),
@@ -56,7 +58,6 @@ impl Roster {
         });
         Self {
             this_node: inputs.this_node.clone(),
-            origin: inputs.facts.origin,
             secret: inputs.secret.clone(),
             nodes: nodes.clone(),
             addresses: addresses.collect(),
@@ -66,7 +67,6 @@ impl Roster {
     fn holds_for(&self, inputs: &Inputs) -> bool {
         self.nodes == inputs.facts.nodes
             && self.this_node == inputs.this_node
-            && self.origin == inputs.facts.origin
             && self.secret == inputs.secret
     }
 }
@@ -78,6 +78,10 @@ impl Memo {
             .map(|entry| (&*entry.service, &entry.plan))
     }
 
+    pub(super) fn assignment(&self) -> Arc<Assignment> {
+        self.ipam.assignment()
+    }
+
     /// Makes the plans those of `inputs`. Services, slices and old plans are
     /// all in the order of the names, so one walk over them does; looking each
     /// name up would take longer than all the rest.
@@ -86,6 +90,11 @@ impl Memo {
         if !same_roster {
             self.roster = Roster::new(inputs);
         }
+        // Where statuses say what is served, a Service that has not changed is
+        // served at the same addresses.
+        let origin = inputs.facts.origin;
+        let same_served = !self.ipam.update(&inputs.facts) || origin == Origin::Cluster;
+        let assignment = self.ipam.assignment();
         let mut old = core::mem::take(&mut self.entries).into_iter().peekable();
         let mut slices = inputs.facts.slices.iter().peekable();
         self.entries.reserve_exact(inputs.facts.services.len());
@@ -93,6 +102,7 @@ impl Memo {
             // Mostly nothing has changed, which the pointers tell; names lie
             // all over the memory.
             if same_roster
+                && same_served
                 && let Some(entry) = old.next_if(|old| {
                     let now = slices.peek().map(|(_, slices)| *slices);
                     Arc::ptr_eq(&old.service, service)
@@ -109,11 +119,21 @@ impl Memo {
                 .map(|(_, slices)| slices.clone());
             while old.next_if(|e| e.service.name < service.name).is_some() {}
             let old = old.next_if(|e| e.service.name == service.name);
+            let served = served(origin, service, &assignment);
             let entry = match old {
-                Some(old) if same_roster && old.service == *service && old.slices == slices => old,
+                Some(old)
+                    if same_roster
+                        && old.service == *service
+                        && old.slices == slices
+                        && old.served == served =>
+                {
+                    old
+                }
                 old => Entry {
+                    served: served.to_vec(),
                     plan: plan(
                         service,
+                        served,
                         slices.as_deref().map_or(&[], Vec::as_slice),
                         &self.roster,
                         old.as_ref().map(|old| &old.plan),

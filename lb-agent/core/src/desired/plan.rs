@@ -11,7 +11,6 @@ use sha2::{Digest as _, Sha256};
 
 use super::memo::Roster;
 use super::{Backend, Frontend, LocalBackend, Vip};
-use crate::ipam::served;
 use crate::model::{
     Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
     SlicePort,
@@ -40,17 +39,17 @@ impl Plan {
     }
 }
 
-/// `old`: the last plan of this service, to take tables from that are still
+/// `served`: the addresses that it has. `old`: the last plan of this service, to take tables from that are still
 /// right.
 pub(super) fn plan(
     service: &Service,
+    served: &[IpAddr],
     slices: &[Slice],
     roster: &Roster,
     old: Option<&Plan>,
 ) -> Plan {
     let mut problems = Vec::new();
-    let served = served(roster.origin, service);
-    let vips = vips(service, &served, roster, &mut problems);
+    let vips = vips(service, served, roster, &mut problems);
     let mut frontends = Vec::new();
     if !vips.is_empty() && slices.is_empty() {
         problems.push(Problem::NoSlices {

@@ -1,10 +1,83 @@
 //! What a Service asks for, from its annotations and fields.
 
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
 use super::Refusal;
-use crate::model::{Family, Request};
+use crate::model::{Family, FamilyPolicy, Origin, Request, Service};
+
+/// The families that a Service is to have addresses of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Families {
+    One(Family),
+    Both,
+}
+
+impl Families {
+    /// Of a list with one address, or with one of each.
+    pub(super) fn of(addresses: &[IpAddr]) -> Option<Self> {
+        match addresses {
+            [one] => Some(Self::One(Family::of(*one))),
+            [a, b] if Family::of(*a) != Family::of(*b) => Some(Self::Both),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Families {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(family) => family.fmt(f),
+            Self::Both => f.write_str("dual"),
+        }
+    }
+}
+
+/// The families of a Service: those of its cluster IPs (MetalLB,
+/// internal/ipfamily), not of `ipFamilies`.
+///
+/// Manifests that no cluster has seen have none. For these it is what a cluster
+/// would do: what the Service says, and one family, `default`, if it says
+/// nothing.
+///
+/// # Errors
+/// They cannot be told, or are fewer than it requires.
+pub(super) fn families(
+    origin: Origin,
+    service: &Service,
+    default: Family,
+) -> Result<Families, Refusal> {
+    let request = &service.request;
+    let cluster_ips = &request.cluster_ips;
+    if cluster_ips.is_empty() {
+        return match origin {
+            Origin::Cluster => Err(Refusal::NoClusterIp),
+            Origin::Files => Ok(said(service, default)),
+        };
+    }
+    if request.family_policy == FamilyPolicy::RequireDualStack && cluster_ips.len() < 2 {
+        return Err(Refusal::NotDualStack {
+            cluster_ips: cluster_ips.clone(),
+        });
+    }
+    Families::of(cluster_ips).ok_or_else(|| Refusal::ClusterIps {
+        addresses: cluster_ips.clone(),
+    })
+}
+
+fn said(service: &Service, default: Family) -> Families {
+    let request = &service.request;
+    if let Some(families) = requested(request).ok().and_then(|a| Families::of(&a)) {
+        return families;
+    }
+    if request.family_policy != FamilyPolicy::SingleStack {
+        return Families::Both;
+    }
+    let of_status = service.status.first().map(|a| Family::of(a.to_canonical()));
+    let primary = request.families.first().copied().or(of_status);
+    Families::One(primary.unwrap_or(default))
+}
 
 /// The addresses that it asks for, at most one of each family and in its
 /// order; none: any.
@@ -28,11 +101,10 @@ pub(super) fn requested(request: &Request) -> Result<Vec<IpAddr>, Refusal> {
             let Some(addresses) = addresses.collect::<Option<Vec<_>>>() else {
                 return Err(Refusal::AnnotationInvalid { text });
             };
-            match addresses.as_slice() {
-                [_] => Ok(addresses),
-                [a, b] if Family::of(*a) != Family::of(*b) => Ok(addresses),
-                [_, _] => Err(Refusal::SameFamily { addresses }),
-                _ => Err(Refusal::TooMany { addresses }),
+            match (Families::of(&addresses), addresses.len()) {
+                (Some(_), _) => Ok(addresses),
+                (None, 2) => Err(Refusal::SameFamily { addresses }),
+                (None, _) => Err(Refusal::TooMany { addresses }),
             }
         }
     }
@@ -46,10 +118,10 @@ fn parse(text: &str) -> Option<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString as _;
+    use alloc::string::{String, ToString as _};
     use alloc::vec;
 
-    fn asked(annotation: &str, field: &str) -> Result<Vec<IpAddr>, alloc::string::String> {
+    fn asked(annotation: &str, field: &str) -> Result<Vec<IpAddr>, String> {
         let request = Request {
             addresses: Some(annotation.to_string()),
             load_balancer_ip: Some(field.to_string()),

@@ -1,8 +1,10 @@
 use super::{Mistake, Objects};
 use crate::source::object::{Ignored, Ours};
-use lb_core::ipam::served;
+use std::sync::Arc;
+
+use lb_core::ipam::{assign, served};
 use lb_core::model::{
-    Conditions, Delivery, Family, FamilyPolicy, Origin, Protocol, Service, TrafficPolicy,
+    Conditions, Delivery, Facts, Family, FamilyPolicy, Origin, Protocol, Service, TrafficPolicy,
 };
 
 fn parse(text: &str) -> Result<Objects, Vec<Mistake>> {
@@ -93,7 +95,11 @@ spec:
   loadBalancerIP: {field}
 "
     );
-    served(Origin::Files, &service(&text))
+    let service = service(&text);
+    let mut facts = Facts::default();
+    let name = service.name.clone();
+    facts.services.insert(name, Arc::new(service.clone()));
+    served(Origin::Files, &service, &assign(&facts))
         .iter()
         .map(ToString::to_string)
         .collect()
