@@ -11,7 +11,6 @@ mod purge;
 mod run;
 mod services;
 mod status;
-mod view;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -14,3 +14,4 @@ pub mod pins;
 pub mod readback;
 pub mod sizes;
 pub mod sweep;
+pub mod view;

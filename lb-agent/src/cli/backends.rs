@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Place;
 use super::output::{self, Output, say};
 use super::services::is_of;
-use super::view::{View, ip, percent, protocol, socket};
+use crate::dataplane::view::{View, ip, percent, protocol, socket};
 
 /// List the backends of all services, with their share of new flows
 ///

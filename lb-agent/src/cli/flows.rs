@@ -10,10 +10,10 @@ use serde::Serialize;
 
 use super::Place;
 use super::output::{self, Output, say};
-use super::view::{View, ip, protocol, socket};
 use crate::dataplane::jiffies::Jiffies;
 use crate::dataplane::pins::Pins;
 use crate::dataplane::readback;
+use crate::dataplane::view::{View, ip, protocol, socket};
 
 /// List flows that pods of this node have with clients
 ///

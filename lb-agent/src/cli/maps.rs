@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::Place;
 use super::output::{self, Output, say};
-use super::view::percent;
 use crate::dataplane::load::memory;
 use crate::dataplane::maps::{Maps as Open, raw};
 use crate::dataplane::readback::count;
+use crate::dataplane::view::percent;
 
 /// Show the kernel's tables: how full they are, how much memory they take
 ///

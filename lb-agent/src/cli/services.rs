@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Place;
 use super::output::{self, Output};
-use super::view::{Frontend, View, ip, protocol};
+use crate::dataplane::view::{Frontend, View, ip, protocol};
 
 /// List services: their addresses, ports, backends and traffic
 ///

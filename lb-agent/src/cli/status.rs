@@ -11,10 +11,10 @@ use serde::Serialize;
 
 use super::Place;
 use super::output::{self, Output, say};
-use super::view::{View, ip, text};
 use crate::clock;
 use crate::dataplane::attach::{Hook, pinned};
 use crate::dataplane::readback::{self, OWN_NODE};
+use crate::dataplane::view::{View, ip, text};
 use crate::dataplane::{kernel, pins::Pins};
 use crate::net::{self, Device};
 use crate::report::{ProblemRow, Report, Work};
