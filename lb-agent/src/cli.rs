@@ -4,6 +4,7 @@
 mod backends;
 mod check;
 mod counters;
+mod crds;
 mod flows;
 mod maps;
 mod output;
@@ -45,6 +46,7 @@ enum Command {
     Counters(counters::Counters),
     Maps(maps::Maps),
     Check(check::Check),
+    Crds(crds::Crds),
     Purge(purge::Purge),
 }
 
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Counters(counters) => counters.run(),
         Command::Maps(maps) => maps.run(),
         Command::Check(check) => check.run(),
+        Command::Crds(crds) => crds.run(),
         Command::Purge(purge) => purge.run(),
     };
     match result {

@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod cli;
 pub mod clock;
+pub mod crd;
 pub mod dataplane;
 pub mod net;
 pub mod random;

@@ -5,6 +5,7 @@
 mod bench;
 mod build;
 mod build_ebpf;
+mod crds;
 mod demo;
 mod lab;
 mod maps_doc;
@@ -38,6 +39,8 @@ enum Command {
     Test(test::Test),
     /// Write lb-common/MAPS.md, the list of the kernel's tables
     MapsDoc(maps_doc::MapsDoc),
+    /// Write manifests/crds, the definitions of the custom resources
+    Crds(crds::Crds),
     /// Show in a minute what Corten does, on a network made for it here
     Demo(demo::Demo),
     /// Load every program on this kernel and show what its verifier says
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),
+        Command::Crds(crds) => crds.run(),
         Command::Demo(demo) => demo.run(),
         Command::Verify(verify) => verify.run(),
         Command::Bench(bench) => bench.run(),

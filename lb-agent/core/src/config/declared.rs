@@ -142,3 +142,44 @@ pub struct Secret {
     /// The key `password`.
     pub password: Option<super::Password>,
 }
+
+/// One object of any kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declaration {
+    Pool(Object<PoolSpec>),
+    L2(Object<L2AdvertisementSpec>),
+    Bgp(Object<BgpAdvertisementSpec>),
+    Peer(Object<PeerSpec>),
+    Community(Object<CommunitySpec>),
+    BfdProfile(Object<BfdProfileSpec>),
+}
+
+impl Declaration {
+    /// Which object says it.
+    #[must_use]
+    pub const fn place(&self) -> &Place {
+        match self {
+            Self::Pool(object) => &object.place,
+            Self::L2(object) => &object.place,
+            Self::Bgp(object) => &object.place,
+            Self::Peer(object) => &object.place,
+            Self::Community(object) => &object.place,
+            Self::BfdProfile(object) => &object.place,
+        }
+    }
+}
+
+impl Extend<Declaration> for Declared {
+    fn extend<I: IntoIterator<Item = Declaration>>(&mut self, declarations: I) {
+        for declaration in declarations {
+            match declaration {
+                Declaration::Pool(object) => self.pools.push(object),
+                Declaration::L2(object) => self.l2_advertisements.push(object),
+                Declaration::Bgp(object) => self.bgp_advertisements.push(object),
+                Declaration::Peer(object) => self.peers.push(object),
+                Declaration::Community(object) => self.communities.push(object),
+                Declaration::BfdProfile(object) => self.bfd_profiles.push(object),
+            }
+        }
+    }
+}

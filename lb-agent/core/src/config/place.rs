@@ -15,10 +15,12 @@ pub struct Place {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ObjectName {
-    pub kind: Kind,
+    /// As in its `kind`.
+    pub kind: &'static str,
     pub name: String,
 }
 
+/// The kinds of the group `metallb.io` that make up the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     IpAddressPool,
@@ -27,11 +29,24 @@ pub enum Kind {
     BgpPeer,
     Community,
     BfdProfile,
-    /// Of MetalLB 0.12 and before: all in one.
-    ConfigMap,
 }
 
 impl Kind {
+    pub const ALL: [Self; 6] = [
+        Self::IpAddressPool,
+        Self::L2Advertisement,
+        Self::BgpAdvertisement,
+        Self::BgpPeer,
+        Self::Community,
+        Self::BfdProfile,
+    ];
+
+    /// The kind of that name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -41,17 +56,28 @@ impl Kind {
             Self::BgpPeer => "BGPPeer",
             Self::Community => "Community",
             Self::BfdProfile => "BFDProfile",
-            Self::ConfigMap => "ConfigMap",
         }
     }
 }
 
 impl Place {
+    /// An entry of MetalLB's ConfigMap of this name.
+    #[must_use]
+    pub fn entry(config_map: &str, entry: String) -> Self {
+        Self {
+            object: ObjectName {
+                kind: "ConfigMap",
+                name: config_map.to_string(),
+            },
+            entry: Some(entry),
+        }
+    }
+
     #[must_use]
     pub fn object(kind: Kind, name: &str) -> Self {
         Self {
             object: ObjectName {
-                kind,
+                kind: kind.name(),
                 name: name.to_string(),
             },
             entry: None,
@@ -86,7 +112,7 @@ fn kebab(field: &str) -> String {
 
 impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.kind.name(), self.name)
+        write!(f, "{} {}", self.kind, self.name)
     }
 }
 
@@ -108,13 +134,7 @@ mod tests {
         let pool = Place::object(Kind::IpAddressPool, "first");
         assert_eq!(pool.object.to_string(), "IPAddressPool first");
         assert_eq!(pool.field("addresses[1]"), "spec.addresses[1]");
-        let legacy = Place {
-            object: ObjectName {
-                kind: Kind::ConfigMap,
-                name: "config".to_string(),
-            },
-            entry: Some("peers[0]".to_string()),
-        };
+        let legacy = Place::entry("config", "peers[0]".to_string());
         for (field, expected) in [
             ("myASN", "my-asn"),
             ("routerID", "router-id"),
