@@ -5,7 +5,9 @@
 //! (`tests/bpf`). The verdict of every single packet is checked by the reason
 //! counters. Everything is loaded afresh several times; medians are shown.
 
+pub mod end_to_end;
 mod kernel;
+mod network;
 
 #[path = "../bpf/src/flow.rs"]
 #[expect(
@@ -83,13 +85,26 @@ pub struct Line {
 pub struct Report {
     pub loads: usize,
     pub packets: u32,
+    /// What each program costs.
     pub lines: Vec<Line>,
+    pub end_to_end: Vec<end_to_end::Line>,
 }
 
 impl Report {
     /// For people.
     #[must_use]
     pub fn table(&self) -> String {
+        let mut text = String::new();
+        if !self.lines.is_empty() {
+            text.push_str(&self.programs());
+        }
+        if !self.end_to_end.is_empty() {
+            text.push_str(&end_to_end::table(&self.end_to_end));
+        }
+        text
+    }
+
+    fn programs(&self) -> String {
         let mut text = format!(
             "{:<44} {:>8} {:>8} {:>10} {:>7} {:>7}\n",
             "", "flows", "ns", "yardstick", "ratio", "limit"
@@ -127,8 +142,31 @@ impl Effort {
     };
 }
 
-/// Measures everything; `progress` hears of every load.
-pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
+/// What to measure.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    pub programs: bool,
+    pub end_to_end: bool,
+}
+
+/// Measures; `progress` hears of every load.
+pub fn run(effort: Effort, parts: Parts, mut progress: impl FnMut(&str)) -> Result<Report> {
+    let mut report = Report {
+        loads: effort.loads,
+        packets: effort.packets,
+        lines: Vec::new(),
+        end_to_end: Vec::new(),
+    };
+    if parts.programs {
+        report.lines = programs(effort, &mut progress)?;
+    }
+    if parts.end_to_end {
+        report.end_to_end = end_to_end::run(effort, &mut progress)?;
+    }
+    Ok(report)
+}
+
+fn programs(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Vec<Line>> {
     let cases = cases();
     let mut rounds: Vec<Vec<(f64, f64)>> = vec![Vec::new(); cases.len()];
     for load in 0..effort.loads {
@@ -152,11 +190,7 @@ pub fn run(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Report> {
             over: case.limit > 0.0 && ratio > case.limit,
         }
     });
-    Ok(Report {
-        loads: effort.loads,
-        packets: effort.packets,
-        lines: lines.collect(),
-    })
+    Ok(lines.collect())
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

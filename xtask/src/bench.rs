@@ -4,11 +4,11 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use clap::Args;
-use lb_tests::bench::{self, Effort};
+use clap::{Args, ValueEnum};
+use lb_tests::bench::{self, Effort, Parts};
 use lb_tests::require::is_root;
 
-use crate::{build_ebpf, report};
+use crate::{build_ebpf, report, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -18,6 +18,17 @@ pub(crate) struct Bench {
     /// Fewer loads and packets: rougher figures, sooner
     #[arg(long)]
     quick: bool,
+    /// Measure only this
+    #[arg(long, value_name = "PART")]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// What a packet costs in each program
+    Programs,
+    /// Packets a second through a node, beside nft
+    EndToEnd,
 }
 
 impl Bench {
@@ -26,6 +37,13 @@ impl Bench {
             is_root(),
             "programs are loaded into the kernel: run as root"
         );
+        let parts = Parts {
+            programs: self.only.is_none_or(|part| part == Part::Programs),
+            end_to_end: self.only.is_none_or(|part| part == Part::EndToEnd),
+        };
+        if parts.end_to_end {
+            setup::lab()?;
+        }
         build_ebpf::build_for_bench()?;
         let effort = if self.quick {
             Effort::QUICK
@@ -33,7 +51,7 @@ impl Bench {
             Effort::FULL
         };
         report::step("measuring; anything else that runs here disturbs it");
-        let result = bench::run(effort, |what| report::step(what))?;
+        let result = bench::run(effort, parts, |what| report::step(what))?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&result)?);
         } else {

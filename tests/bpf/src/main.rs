@@ -9,8 +9,8 @@
 mod flow;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, TC_ACT_OK, xdp_action, xdp_md},
-    btf_maps::{Array, LruHashMap, ProgramArray},
+    bindings::{__sk_buff, TC_ACT_OK, TC_ACT_SHOT, xdp_action, xdp_md},
+    btf_maps::{Array, LruHashMap, PerCpuArray, ProgramArray},
     helpers::generated as helpers,
     macros::{btf_map, classifier, xdp},
     programs::{TcContext, XdpContext},
@@ -50,6 +50,10 @@ static TC_PROGRAM: ProgramArray<1> = ProgramArray::new();
 /// The yardstick: one lookup of a 40-byte key. The bench sets the size.
 #[btf_map]
 static YARDSTICK: LruHashMap<FlowKey, u64, 1024> = LruHashMap::new();
+
+/// Packets that came to the end of their way.
+#[btf_map]
+static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
 /// Writes `value` at `at`, if it fits: it always does.
 #[inline(always)]
@@ -145,6 +149,73 @@ pub fn bench_restore_tc(ctx: TcContext) -> i32 {
         unsafe { TC_PROGRAM.tail_call(&ctx, 0) };
     }
     -2
+}
+
+/// Sends the next packet by the device that it is said to have come by.
+#[xdp]
+pub fn bench_send(ctx: XdpContext) -> u32 {
+    let md: *mut xdp_md = ctx.ctx;
+    // SAFETY: the kernel passes a valid context.
+    let (start, end) = unsafe { ((*md).data as usize, (*md).data_end as usize) };
+    match restore(start, end).and_then(|()| correct_sums(start, end)) {
+        Some(()) => xdp_action::XDP_TX,
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Makes the checksums of TCP over IPv4 fit the flow: those of the template are
+/// of the template's client.
+#[inline(always)]
+fn correct_sums(start: usize, end: usize) -> Option<()> {
+    const CLIENT: usize = 26;
+    const PORT: usize = 34;
+    const IP_SUM: usize = 24;
+    const TCP_SUM: usize = 50;
+    let template = TEMPLATE.get(0)?;
+    let old = |at: usize| {
+        let word = template.frame[at / 8] >> (at % 8 * 8);
+        u32::from(word as u16)
+    };
+    if start + LEN > end {
+        return None;
+    }
+    let new = |at: usize| {
+        // SAFETY: in bounds, as just checked.
+        u32::from(unsafe { core::ptr::read_unaligned((start + at) as *const u16) })
+    };
+    // RFC 1624: ~(~sum + ~old + new).
+    let change = |at: usize| (0xffff ^ old(at)) + new(at);
+    let addresses = change(CLIENT) + change(CLIENT + 2);
+    let fold = |sum: u32| (sum & 0xffff) + (sum >> 16);
+    let corrected = |at: usize, change: u32| {
+        let sum = fold(fold((0xffff ^ old(at)) + change));
+        !(sum as u16)
+    };
+    write(start, end, IP_SUM, corrected(IP_SUM, addresses));
+    write(start, end, TCP_SUM, corrected(TCP_SUM, addresses + change(PORT)));
+    Some(())
+}
+
+#[inline(always)]
+fn arrived() {
+    if let Some(arrived) = ARRIVED.get_ptr_mut(0) {
+        // SAFETY: this CPU's own entry.
+        unsafe { *arrived += 1 };
+    }
+}
+
+/// Where packets that were handed over end.
+#[xdp(frags)]
+pub fn bench_sink(_ctx: XdpContext) -> u32 {
+    arrived();
+    xdp_action::XDP_DROP
+}
+
+/// Where packets that were delivered end.
+#[classifier]
+pub fn bench_sink_tc(_ctx: TcContext) -> i32 {
+    arrived();
+    TC_ACT_SHOT as i32
 }
 
 /// What everything is measured against.

@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, ensure};
-use aya::maps::{Array, HashMap, MapData, ProgramArray};
-use aya::programs::{Program, ProgramFd, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, ProgramArray};
+use aya::programs::{
+    Program, ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp,
+};
 use aya::{Ebpf, EbpfLoader, Pod};
 use lb_common::flow::FlowKey;
 
@@ -79,6 +81,41 @@ impl Kernel {
 
     pub(super) fn misses(&mut self) -> Result<u32> {
         Ok(self.array("MISSES")?.get(&0, 0)?)
+    }
+
+    /// The programs and maps themselves.
+    pub(super) fn ebpf(&mut self) -> &mut Ebpf {
+        &mut self.ebpf
+    }
+
+    /// Packets that came to the end of their way so far.
+    pub(super) fn arrived(&mut self) -> Result<u64> {
+        let map = self.ebpf.map_mut("ARRIVED").context("no ARRIVED")?;
+        let counts = PerCpuArray::<_, u64>::try_from(map)?;
+        Ok(counts.get(&0, 0)?.iter().sum())
+    }
+
+    /// Sends `count` packets by a device of the caller's namespace, and gives
+    /// the nanoseconds that each took, with all that was done about it at once.
+    pub(super) fn send(&mut self, load: &Load, ifindex: u32, count: u32) -> Result<f64> {
+        /// Packets that go together, as a driver hands them on.
+        const BATCH: u32 = 64;
+        self.prepare(load)?;
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, and two
+        // that are not used here.
+        let length = u32::try_from(LEN)?;
+        let context = [0, length, 0, ifindex, 0, 0].map(u32::to_ne_bytes);
+        let options = TestRunOptions {
+            data_in: Some(&load.frame),
+            ctx_in: Some(context.as_flattened()),
+            repeat: count,
+            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
+            ..TestRunOptions::default()
+        };
+        let program = self.ebpf.program_mut("bench_send");
+        let program: &mut Xdp = program.context("no bench_send")?.try_into()?;
+        let result = Xdp::test_run(program, options)?;
+        Ok(result.duration.as_secs_f64() * 1e9)
     }
 
     /// One of the bench's own programs.
