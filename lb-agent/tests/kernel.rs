@@ -105,6 +105,7 @@ fn inputs(pods: &[u8]) -> Inputs {
             pod_cidrs: vec![format!("10.1.{number}.0/24").parse().unwrap()],
             excluded: false,
             network_unavailable: false,
+            labels: Default::default(),
         };
         facts.nodes.insert(name, Arc::new(node));
     }

@@ -59,7 +59,10 @@ fn backends_that_are_vips(desired: &Desired) -> Vec<Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::declared::{Declared, Object, PoolSpec};
+    use crate::config::{Kind, Labels, Place};
     use crate::model::sample::{READY, cluster};
+    use alloc::string::ToString as _;
 
     fn names(facts: &Facts) -> Vec<&'static str> {
         check(facts).iter().map(Problem::name).collect()
@@ -108,5 +111,29 @@ mod tests {
     fn without_nodes_nobody_answers() {
         let inputs = cluster().service("web", "203.0.113.80");
         assert_eq!(names(&inputs.facts), ["NoOwner", "NoSlices"]);
+    }
+
+    #[test]
+    fn a_configuration_that_is_refused_is_an_error_and_the_rest_goes_on() {
+        let mut inputs = cluster()
+            .node("node1", "192.0.2.11")
+            .service("web", "203.0.113.80")
+            .pod("web", "10.1.1.2", "node1", READY);
+        let mut declared = Declared::default();
+        declared.pools.push(Object {
+            name: "empty".to_string(),
+            labels: Labels::new(),
+            place: Place::object(Kind::IpAddressPool, "empty"),
+            spec: PoolSpec::default(),
+        });
+        let config = &mut inputs.facts.config;
+        *config = config.with(&declared, &[]);
+        let problems = check(&inputs.facts);
+        assert_eq!(
+            problems[0].to_string(),
+            "IPAddressPool empty: spec.addresses: pool has no prefixes defined: until it is \
+             corrected, the last good configuration holds"
+        );
+        assert_eq!(names(&inputs.facts), ["ConfigurationRefused"]);
     }
 }

@@ -157,6 +157,8 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     let peers = peers(inputs, &mut problems);
     let assignment = memo.assignment();
     refusals(&assignment, &mut problems);
+    let refused = inputs.facts.config.refused.iter().cloned();
+    problems.extend(refused.map(|refused| Problem::ConfigurationRefused { refused }));
     problems.sort_unstable();
     problems.dedup();
     Desired {

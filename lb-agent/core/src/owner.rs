@@ -74,6 +74,7 @@ mod tests {
             pod_cidrs: vec![],
             excluded: false,
             network_unavailable: false,
+            labels: Default::default(),
         }
     }
 

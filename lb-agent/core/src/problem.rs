@@ -8,6 +8,7 @@ use core::net::IpAddr;
 
 use lb_common::limits::{BACKENDS_MAX, ENDPOINTS_PER_FRONTEND_MAX, NODES_MAX};
 
+use crate::config::Refused;
 use crate::ipam::Refusal;
 use crate::model::{FrontendAddress, NodeName, Protocol, ServiceName};
 
@@ -37,6 +38,10 @@ pub enum Problem {
     /// The Service has no address yet.
     NoVip {
         service: ServiceName,
+    },
+    /// The configuration is not used.
+    ConfigurationRefused {
+        refused: Refused,
     },
     /// It does not get the addresses that it asks for.
     NotAllocated {
@@ -193,6 +198,7 @@ impl Problem {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::NoVip { .. } => "NoVip",
+            Self::ConfigurationRefused { .. } => "ConfigurationRefused",
             Self::NotAllocated { .. } => "NotAllocated",
             Self::VipImpossible { .. } => "VipImpossible",
             Self::VipIsNodeAddress { .. } => "VipIsNodeAddress",
@@ -221,7 +227,8 @@ impl Problem {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::VipImpossible { .. }
+            Self::ConfigurationRefused { .. }
+            | Self::VipImpossible { .. }
             | Self::VipIsNodeAddress { .. }
             | Self::FrontendTaken { .. }
             | Self::ProtocolNotSupported { .. }
@@ -273,6 +280,10 @@ impl fmt::Display for Problem {
                 }
                 write!(f, ": {refusal}; {}", refusal.advice())
             }
+            Self::ConfigurationRefused { refused } => write!(
+                f,
+                "{refused}: until it is corrected, the last good configuration holds"
+            ),
             Self::VipImpossible { service, vip, kind } => write!(
                 f,
                 "{service} asks for {vip}, which is {kind} and cannot be reached from \

@@ -282,6 +282,7 @@ mod tests {
                 pod_cidrs: vec![],
                 excluded: false,
                 network_unavailable: false,
+                labels: Default::default(),
             };
             facts.nodes.insert(name, Arc::new(node));
         }

@@ -16,7 +16,7 @@ pub struct AddressRange {
 }
 
 /// Why a text is no range.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RangeError {
     /// Neither `address/length` nor `first-last`.
     Syntax { text: String },

@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use super::{Place, RangeError, SelectorError};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
     MissingName,
     /// Two objects of a kind with one name.

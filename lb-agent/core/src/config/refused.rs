@@ -7,7 +7,7 @@ use core::fmt;
 use super::{ObjectName, Place, Reason};
 
 /// One thing that is wrong. A configuration with one of them is not used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refused {
     pub object: ObjectName,
     /// The path in the object: `spec.addresses[1]`. `metadata.name` for what

@@ -31,7 +31,7 @@ pub enum Operator {
 }
 
 /// Why something is no selector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SelectorError {
     Key { key: String },
     Value { key: String, value: String },

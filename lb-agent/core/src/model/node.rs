@@ -5,7 +5,7 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::NodeName;
+use super::{Labels, NodeName};
 
 /// A Node object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +19,7 @@ pub struct Node {
     pub excluded: bool,
     /// The condition of that name: its network is not set up.
     pub network_unavailable: bool,
+    pub labels: Labels,
 }
 
 impl Node {

@@ -54,6 +54,7 @@ impl Inputs {
             pod_cidrs: vec![],
             excluded: false,
             network_unavailable: false,
+            labels: Default::default(),
         };
         let number = u8::try_from(self.facts.nodes.len()).unwrap();
         if node.name != self.this_node {

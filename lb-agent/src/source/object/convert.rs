@@ -7,6 +7,7 @@ use lb_core::model::{
     Conditions, Endpoint, Node, NodeName, Protocol, ServiceName, Slice, SlicePort,
 };
 
+use super::service::labels;
 use super::shape::{self, Metadata, NodeBody, SliceBody};
 use super::{Ignored, SliceName};
 
@@ -88,6 +89,7 @@ pub(in crate::source) fn node(metadata: &Metadata, body: NodeBody) -> Result<Nod
         network_unavailable: conditions
             .iter()
             .any(|c| c.kind == "NetworkUnavailable" && c.status == "True"),
+        labels: labels(metadata),
     })
 }
 
