@@ -16,7 +16,7 @@ mod link;
 pub mod manifests;
 mod node;
 mod pod;
-mod process;
+pub(crate) mod process;
 mod render;
 mod settle;
 pub mod spec;
@@ -33,7 +33,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 pub use self::manifests::{Endpoint, Manifests};
 pub use self::node::{BPFFS_VARIABLE, Node};
 pub use self::pod::Pod;
-pub use self::spec::{Offload, Place, Spec, Wire};
+pub use self::spec::{KubeProxy, Offload, Place, Spec, Wire};
 pub use self::teardown::remove;
 pub use self::topology::UPLINK;
 
@@ -179,6 +179,12 @@ impl Lab {
     #[must_use]
     pub fn client(&self) -> Namespace {
         self.namespace("client")
+    }
+
+    /// Where a cluster's control plane runs.
+    #[must_use]
+    pub fn control_plane(&self) -> Namespace {
+        self.namespace("control-plane")
     }
 
     /// Of a lab on one link.

@@ -1,10 +1,12 @@
 //! `cargo xtask build`: everything, optimised.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use lb_tests::command::output;
 
-use crate::workspace::{cargo, run as run_command};
+use crate::workspace::{cargo, run as run_command, target};
 use crate::{build_ebpf, report};
 
 pub(crate) fn run() -> Result<ExitCode> {
@@ -22,4 +24,26 @@ pub(crate) fn release(with_agent: bool) -> Result<()> {
     }
     report::step("building the lab's programs");
     run_command(cargo().args(["build", "--release", "-p", "lb-tests", "--bins"]))
+}
+
+/// The agent and the lab's pods' server as programs that need no libraries,
+/// for images; gives the folder they are in.
+pub(crate) fn stand_alone() -> Result<PathBuf> {
+    build_ebpf::build()?;
+    report::step("building the programs for images");
+    let said = output(cargo().args(["-vV"]))?;
+    let host = said
+        .lines()
+        .find_map(|line| line.strip_prefix("host: "))
+        .unwrap_or_default();
+    // A target is named so that the flags are for the programs alone and not
+    // for what the compiler runs while it builds them.
+    run_command(
+        cargo()
+            .args(["build", "--release", "--target", host])
+            .args(["-p", "lb-agent", "-p", "lb-tests", "--bins"])
+            .env("RUSTFLAGS", "-C target-feature=+crt-static")
+            .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
+    )?;
+    Ok(target().join(host).join("release"))
 }

@@ -3,18 +3,19 @@
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use clap::{Args, Subcommand};
 use lb_tests::command::describe;
-use lb_tests::lab::{self, BPFFS_VARIABLE, Offload, Spec, Wire};
+use lb_tests::kubernetes::Cluster;
+use lb_tests::lab::{self, BPFFS_VARIABLE, KubeProxy, Offload, Spec, Wire};
 use lb_tests::netns::Namespace;
 use lb_tests::require::is_root;
 use lb_tests::{interrupt, wait};
 
 use crate::workspace::release_folder;
-use crate::{build, report, setup};
+use crate::{build, image, report, setup};
 
 /// The prefix of the lab that people use; tests have others.
 const PREFIX: &str = "corten";
@@ -60,7 +61,13 @@ pub(crate) struct Up {
     /// Run this agent instead of building one
     #[arg(long, value_name = "PROGRAM", conflicts_with = "no_agents")]
     agent: Option<PathBuf>,
-    /// Only the network and the pods
+    /// A whole Kubernetes cluster on the nodes, which brings its own pods
+    #[arg(long, conflicts_with_all = ["pods", "routed", "no_offload", "manifests", "agent"])]
+    kubernetes: bool,
+    /// What the cluster's kube-proxy writes its rules with
+    #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Nftables)]
+    kube_proxy: Mode,
+    /// Only the network and the pods; of a cluster, only Kubernetes
     #[arg(long)]
     no_agents: bool,
     /// Stay until Ctrl-C, then take the lab down
@@ -68,11 +75,26 @@ pub(crate) struct Up {
     foreground: bool,
 }
 
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Mode {
+    Iptables,
+    Nftables,
+}
+
+impl From<Mode> for KubeProxy {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Iptables => Self::Iptables,
+            Mode::Nftables => Self::Nftables,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Exec {
     #[command(flatten)]
     which: Which,
-    /// `client`, `router`, `switch`, `node1`, `node1-pod1`, …
+    /// `client`, `router`, `switch`, `control-plane`, `node1`, `node1-pod1`, …
     host: String,
     /// The command and its arguments
     #[arg(last = true, required = true)]
@@ -94,13 +116,38 @@ impl Lab {
 
 impl Up {
     fn run(&self) -> Result<()> {
+        if self.kubernetes {
+            return self.run_cluster();
+        }
         setup::lab()?;
         build::release(!self.no_agents && self.agent.is_none())?;
         let spec = self.spec()?;
         interrupt::arm()?;
         report::step("bringing up the lab");
-        let mut lab = lab::Lab::up(spec)?;
+        let lab = lab::Lab::up(spec)?;
         status(&lab)?;
+        self.leave(lab)
+    }
+
+    fn run_cluster(&self) -> Result<()> {
+        setup::cluster()?;
+        let programs = build::stand_alone()?;
+        let images = image::for_cluster(&programs)?;
+        let mut spec = Spec::new(&self.which.prefix, programs.join("corten-echo"));
+        spec.nodes = self.nodes;
+        interrupt::arm()?;
+        report::step("bringing up a Kubernetes cluster in the lab");
+        let cluster = Cluster::up(spec, self.kube_proxy.into(), &images)?;
+        println!(
+            "{}",
+            cluster.kubectl().run(&["get", "nodes", "-o", "wide"])?
+        );
+        report::step("try: cargo xtask lab exec control-plane -- kubectl get pods -A");
+        self.leave(cluster.into_lab())
+    }
+
+    /// What becomes of a lab that is up.
+    fn leave(&self, mut lab: lab::Lab) -> Result<()> {
         if self.foreground {
             report::step("up; Ctrl-C takes it down");
             wait::until_interrupted();
@@ -143,14 +190,43 @@ impl Exec {
             bail!("no host {host:?}; there are {}", hosts(&lab, &prefix)?);
         }
         let (program, arguments) = self.command.split_first().context("no command")?;
+        if lab.spec().kubernetes.is_some() {
+            return in_cluster(lab, host, program, arguments);
+        }
         let mut command = namespace.command(program);
         command.args(arguments).env("PATH", path_with_agent(&lab)?);
         if let Some(node) = lab.nodes().find(|node| node.name() == host) {
             command.env(BPFFS_VARIABLE, node.bpffs());
         }
-        let shown = describe(&command);
-        Err(anyhow!(command.exec()).context(format!("cannot run `{shown}`")))
+        become_command(command)
     }
+}
+
+/// On a node, with the mounts that its pods see; elsewhere, as the cluster's
+/// administrator.
+fn in_cluster(lab: lab::Lab, host: &str, program: &str, arguments: &[String]) -> Result<()> {
+    let cluster = Cluster::open(lab)?;
+    let node = cluster.nodes().find(|node| node.name() == host);
+    let mut command = match node {
+        Some(node) => node.command(program)?,
+        None => cluster.lab().namespace(host).command(program),
+    };
+    // Ours first, as another kubectl may be on the PATH.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [cluster.tools().folder().to_owned(), release_folder()]
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    let path = std::env::join_paths(folders).context("a folder's name has a colon")?;
+    command
+        .args(arguments)
+        .env("PATH", path)
+        .env("KUBECONFIG", cluster.kubectl().kubeconfig());
+    become_command(command)
+}
+
+fn become_command(mut command: Command) -> Result<()> {
+    let shown = describe(&command);
+    Err(anyhow!(command.exec()).context(format!("cannot run `{shown}`")))
 }
 
 fn hosts(lab: &lab::Lab, prefix: &str) -> Result<String> {

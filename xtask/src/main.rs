@@ -7,6 +7,7 @@ mod build;
 mod build_ebpf;
 mod crds;
 mod demo;
+mod image;
 mod lab;
 mod maps_doc;
 mod report;
@@ -33,6 +34,8 @@ enum Command {
     Setup,
     /// Build the data plane, the agent with it inside, and the lab's programs
     Build,
+    /// Write the agent's container image as an OCI archive
+    Image(image::Image),
     /// Build the data plane's BPF object
     BuildEbpf,
     /// Run all tests; those of the kernel and the network need root
@@ -56,6 +59,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Setup => setup::run(),
         Command::Build => build::run(),
+        Command::Image(image) => image.run(),
         Command::BuildEbpf => build_ebpf::run(),
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),

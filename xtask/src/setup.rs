@@ -5,15 +5,17 @@ mod apt;
 mod bpf;
 mod go;
 mod kubernetes;
+mod nginx;
 
 pub(crate) use self::bpf::{BpfToolchain, bpf};
 pub(crate) use self::kubernetes::kubernetes_tools;
+pub(crate) use self::nginx::nginx_packages;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use lb_tests::kubernetes::CLUSTER_TOOLS;
+use lb_tests::kubernetes::{CLUSTER_TOOLS, cni_folder};
 
 use self::apt::Need;
 
@@ -55,6 +57,11 @@ const LAB: &[Need] = &[
         present: || on_path("tcpdump").is_some(),
     },
     Need {
+        package: "curl",
+        why: "asking pods inside the lab",
+        present: || on_path("curl").is_some(),
+    },
+    Need {
         package: "iputils-ping",
         why: "ping inside the lab",
         present: || on_path("ping").is_some(),
@@ -64,10 +71,46 @@ const LAB: &[Need] = &[
 /// `cargo xtask setup`: everything that tests, lab and demo install otherwise
 /// when they first need it.
 pub(crate) fn run() -> Result<ExitCode> {
-    lab()?;
     bpf()?;
-    kubernetes_tools(CLUSTER_TOOLS)?;
+    cluster()?;
+    nginx_packages()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a whole cluster calls besides.
+const CLUSTER: &[Need] = &[
+    Need {
+        package: "containerd",
+        why: "runs the pods of the lab's cluster",
+        present: || on_path("containerd").is_some() && on_path("ctr").is_some(),
+    },
+    Need {
+        package: "runc",
+        why: "what containerd starts containers with",
+        present: || on_path("runc").is_some(),
+    },
+    Need {
+        package: "containernetworking-plugins",
+        why: "pods' links and addresses (ptp, host-local)",
+        present: || cni_folder().is_some(),
+    },
+    Need {
+        package: "iptables",
+        why: "kube-proxy's iptables mode, and pods' ports",
+        present: || on_path("iptables").is_some(),
+    },
+    Need {
+        package: "conntrack",
+        why: "what kube-proxy clears with",
+        present: || on_path("conntrack").is_some(),
+    },
+];
+
+/// Makes sure that a cluster can be brought up in the lab.
+pub(crate) fn cluster() -> Result<()> {
+    lab()?;
+    apt::install(CLUSTER)?;
+    kubernetes_tools(CLUSTER_TOOLS)
 }
 
 /// Makes sure that the lab and the network tests have what they call.

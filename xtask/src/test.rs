@@ -13,7 +13,7 @@ use lb_tests::kubernetes::API_TOOLS;
 use lb_tests::require::is_root;
 
 use crate::workspace::{cargo, run, target};
-use crate::{build_ebpf, report, setup};
+use crate::{build, build_ebpf, image, report, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Test {
@@ -25,6 +25,9 @@ pub(crate) struct Test {
     /// Only these test targets, as in `cargo test --test`
     #[arg(long = "test", value_name = "TARGET")]
     targets: Vec<String>,
+    /// Also those that need a whole Kubernetes cluster
+    #[arg(long)]
+    kubernetes: bool,
 }
 
 impl Test {
@@ -39,6 +42,10 @@ impl Test {
         }
         if !skips("kubernetes") {
             setup::kubernetes_tools(API_TOOLS)?;
+        }
+        if self.kubernetes {
+            setup::cluster()?;
+            image::for_cluster(&build::stand_alone()?)?;
         }
         build_ebpf::build()?;
         report::step("building the programs under test");
@@ -75,6 +82,7 @@ impl Test {
         }
         command
             .args(&self.filter)
+            .env("LB_TEST_SKIP", self.skips())
             .env("LB_TEST_SKIP_LOG", &skip_log.path)
             .stdout(Stdio::piped());
         let mut child = command.spawn().context("cannot run cargo test")?;
@@ -95,6 +103,18 @@ impl Test {
             counts.failed = 1;
         }
         Ok((counts, status.success()))
+    }
+}
+
+impl Test {
+    /// The kinds of tests that are left out: what the user names, and clusters
+    /// unless they are asked for.
+    fn skips(&self) -> String {
+        let mut skips = std::env::var("LB_TEST_SKIP").unwrap_or_default();
+        if !self.kubernetes {
+            skips += ",cluster";
+        }
+        skips
     }
 }
 

@@ -1,5 +1,6 @@
 //! The server that the lab's pods run; see `lb_tests::echo`.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,16 @@ use lb_tests::echo;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
+/// In a pod, the pod's name.
+const HOST_NAME: &str = "/proc/sys/kernel/hostname";
+
 /// Answer every line, HTTP request and datagram with this pod's name and the
 /// client address it came from.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// The pod's name.
+    /// The pod's name; that of the host, where none is given.
     #[arg(long)]
-    name: Arc<str>,
+    name: Option<Arc<str>>,
     /// A TCP port to listen on; may be repeated.
     #[arg(long)]
     port: Vec<u16>,
@@ -27,17 +31,24 @@ struct Arguments {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    let name = match arguments.name {
+        Some(name) => name,
+        None => fs::read_to_string(HOST_NAME)
+            .context(HOST_NAME)?
+            .trim()
+            .into(),
+    };
     let (stop, stopped) = watch::channel(false);
     for port in arguments.port {
         let listener = echo::listen(port).with_context(|| format!("TCP port {port}"))?;
-        let serving = echo::serve_tcp(Arc::clone(&arguments.name), listener, stopped.clone());
+        let serving = echo::serve_tcp(Arc::clone(&name), listener, stopped.clone());
         tokio::spawn(serving);
     }
     for port in arguments.udp_port {
         let socket = echo::bind(port)
             .await
             .with_context(|| format!("UDP port {port}"))?;
-        tokio::spawn(echo::serve_udp(Arc::clone(&arguments.name), socket));
+        tokio::spawn(echo::serve_udp(Arc::clone(&name), socket));
     }
     signal(SignalKind::terminate())?.recv().await;
     stop.send_replace(true);

@@ -117,6 +117,33 @@ impl ControlPlane {
         command
     }
 
+    /// `controller-manager` or `scheduler`.
+    pub(super) fn controller(&self, name: &str) -> Command {
+        let program = format!("kube-{name}");
+        let kubeconfig = self.kubeconfig(&format!("system:{program}"));
+        let mut command = Command::new(self.tools.program(&program));
+        for flag in [
+            "--kubeconfig",
+            "--authentication-kubeconfig",
+            "--authorization-kubeconfig",
+        ] {
+            command.arg(flag).arg(&kubeconfig);
+        }
+        command
+            .args(["--bind-address", "127.0.0.1"])
+            .arg("--leader-elect=false");
+        if name == "controller-manager" {
+            let pki = self.pki();
+            command
+                .arg("--use-service-account-credentials")
+                .arg("--root-ca-file")
+                .arg(pki.authority())
+                .arg("--service-account-private-key-file")
+                .arg(pki.service_account_key());
+        }
+        command
+    }
+
     fn tokens(&self) -> PathBuf {
         self.folder.join("tokens.csv")
     }

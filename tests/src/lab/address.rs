@@ -63,6 +63,12 @@ pub fn client() -> Interface {
     on_link(200, 0x200)
 }
 
+/// A cluster's control plane, on the nodes' link.
+#[must_use]
+pub fn control_plane() -> Interface {
+    on_link(100, 0x100)
+}
+
 /// The client's gateway when there is a router.
 #[must_use]
 pub fn client_gateway() -> Interface {
@@ -116,6 +122,9 @@ pub fn pod(place: Place) -> Pair {
 pub fn pod_gateway(node: u8) -> Pair {
     in_pod_subnet(node, 1)
 }
+
+/// What all nodes' pod subnets are in.
+pub const POD_SUBNETS: [&str; 2] = ["10.244.0.0/16", "fd00:10:244::/48"];
 
 /// The subnets of a node's pods, as in the Node object's `podCIDRs`.
 #[must_use]

@@ -23,16 +23,16 @@ const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// One thing that runs, or may run, in a namespace.
 #[derive(Debug)]
-pub(super) struct Process {
-    pub(super) namespace: Namespace,
-    pub(super) pid_file: PathBuf,
-    pub(super) log: PathBuf,
+pub(crate) struct Process {
+    pub(crate) namespace: Namespace,
+    pub(crate) pid_file: PathBuf,
+    pub(crate) log: PathBuf,
 }
 
 impl Process {
     /// Starts it, with its output at the end of the log, in a session of its
     /// own: neither Ctrl-C nor the end of the terminal reaches it.
-    pub(super) fn start(&self, program: &mut Command) -> Result<()> {
+    pub(crate) fn start(&self, program: &mut Command) -> Result<()> {
         if let Some(pid) = self.pid() {
             bail!("it runs already, as process {pid}");
         }
@@ -65,12 +65,12 @@ impl Process {
     }
 
     /// Its process id, while it lives.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.recorded().filter(|pid| is_in(*pid, &self.namespace))
     }
 
     /// Sends a signal that ends it and waits until it is gone.
-    pub(super) fn end(&self, signal: Signal) -> Result<()> {
+    pub(crate) fn end(&self, signal: Signal) -> Result<()> {
         if let Some(pid) = self.pid() {
             send(pid, signal)?;
             wait::until(END_LIMIT, "a process is gone", || self.pid().is_none())?;
@@ -79,7 +79,7 @@ impl Process {
     }
 
     /// The last lines of its log, for errors.
-    pub(super) fn log_tail(&self) -> String {
+    pub(crate) fn log_tail(&self) -> String {
         const LINES: usize = 20;
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -92,7 +92,7 @@ impl Process {
 }
 
 /// Ends everything in a namespace at once.
-pub(super) fn end_all(namespace: &Namespace) -> Result<()> {
+pub(crate) fn end_all(namespace: &Namespace) -> Result<()> {
     let own = std::process::id();
     for pid in namespace.processes()? {
         if pid != own {

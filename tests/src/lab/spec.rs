@@ -28,6 +28,28 @@ pub struct Spec {
     pub echo: PathBuf,
     /// A folder of the user's instead of the lab's own manifests.
     pub manifests: Option<PathBuf>,
+    /// A Kubernetes cluster on the nodes, with kube-proxy of this kind; see
+    /// [`crate::kubernetes::Cluster`].
+    #[serde(default)]
+    pub kubernetes: Option<KubeProxy>,
+}
+
+/// What kube-proxy writes its rules with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KubeProxy {
+    Iptables,
+    Nftables,
+}
+
+impl KubeProxy {
+    /// As `--proxy-mode` has it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Iptables => "iptables",
+            Self::Nftables => "nftables",
+        }
+    }
 }
 
 /// How nodes and client are connected.
@@ -62,6 +84,7 @@ impl Spec {
             agent_arguments: Vec::new(),
             echo,
             manifests: None,
+            kubernetes: None,
         }
     }
 
@@ -70,6 +93,11 @@ impl Spec {
         let mut spec = Self::new(prefix, crate::program("corten-echo")?);
         spec.agent = Some(crate::program("lb-agent")?);
         Ok(spec)
+    }
+
+    /// For [`crate::kubernetes::Cluster`], whose pods come from images.
+    pub fn for_cluster(prefix: &str) -> Result<Self> {
+        Ok(Self::new(prefix, crate::program("corten-echo")?))
     }
 
     /// What cannot be built is said before anything is made.
@@ -95,6 +123,16 @@ impl Spec {
             "links carry 1280 bytes or more, not {}",
             self.mtu
         );
+        if self.kubernetes.is_some() {
+            ensure!(
+                self.wire == Wire::SameLink,
+                "the nodes of a cluster in the lab share a link"
+            );
+            ensure!(
+                self.pods == 0 && self.agent.is_none() && self.manifests.is_none(),
+                "a cluster has pods and agents of its own"
+            );
+        }
         if let Some(folder) = &self.manifests {
             ensure!(folder.is_dir(), "no folder at {}", folder.display());
         }

@@ -10,6 +10,7 @@ use super::process::end_all;
 use super::spec::check_prefix;
 use super::{folder, record};
 use crate::command::run;
+use crate::kubernetes::cgroup;
 use crate::netns::Namespace;
 use crate::wait;
 
@@ -23,6 +24,8 @@ pub fn remove(prefix: &str) -> Result<()> {
     for namespace in &namespaces {
         end_all(namespace)?;
     }
+    // Pods of a cluster, whose namespaces only its nodes knew.
+    cgroup::remove(&format!("{prefix}-"))?;
     for namespace in &namespaces {
         let what = format!("nothing runs in {}", namespace.name());
         wait::always_until(END_LIMIT, &what, || {

@@ -60,6 +60,19 @@ impl Lab {
         for place in self.spec.pod_places() {
             self.add_pod(place)?;
         }
+        if self.spec.kubernetes.is_some() {
+            for node in self.nodes() {
+                // As every node has one: Services' own addresses are routed
+                // somewhere before kube-proxy's rules see them.
+                default_route(&node.namespace(), address::client().address)?;
+            }
+            let host = self.add_namespace(self.control_plane())?;
+            self.plug(&middle, &host, "control-plane", address::control_plane())?;
+            // Webhooks are served by pods.
+            for node in self.nodes() {
+                route_pods(&host, node.number(), node.address())?;
+            }
+        }
         Ok(())
     }
 
