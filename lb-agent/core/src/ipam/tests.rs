@@ -3,6 +3,7 @@
 mod changes;
 mod dual;
 mod files;
+mod load;
 mod pools;
 mod properties;
 mod requests;
