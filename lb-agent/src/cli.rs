@@ -8,6 +8,7 @@ mod crds;
 mod flows;
 mod maps;
 mod output;
+mod pools;
 mod purge;
 mod run;
 mod services;
@@ -41,6 +42,7 @@ enum Command {
     Run(Box<run::Run>),
     Status(status::Status),
     Services(services::Services),
+    Pools(pools::Pools),
     Backends(backends::Backends),
     Flows(flows::Flows),
     Counters(counters::Counters),
@@ -105,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Status(status) => status.run(),
         Command::Services(services) => services.run(),
+        Command::Pools(pools) => pools.run(),
         Command::Backends(backends) => backends.run(),
         Command::Flows(flows) => flows.run(),
         Command::Counters(counters) => counters.run(),

@@ -114,6 +114,8 @@ pub struct Reconciler {
     config: Config,
     report: Report,
     known_problems: BTreeSet<Problem>,
+    /// What the file of addresses was made of.
+    addresses: Option<said::AddressesOf>,
     retry: Duration,
 }
 
@@ -171,6 +173,7 @@ impl Reconciler {
             config,
             report,
             known_problems: BTreeSet::new(),
+            addresses: None,
             retry: RETRY,
         })
     }
@@ -368,6 +371,7 @@ impl Reconciler {
         self.note_work(&watch, steps.len());
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(&desired);
+        self.write_addresses(&desired);
         self.report_state(&failures);
         if self.report.work.runs == 1 {
             self.renew();

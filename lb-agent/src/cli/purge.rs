@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::Place;
 use super::output::{self, Output, say};
 use crate::report::Report;
+use crate::report::addresses::Addresses;
 
 /// Stop forwarding: detach the programs and remove all tables and flows
 ///
@@ -39,6 +40,7 @@ impl Purge {
             );
         }
         let removed = self.place.pins()?.purge()?;
+        Addresses::remove(&self.place.run_folder())?;
         if self.output.is_json() {
             output::json(&Answer { removed })?;
         } else if removed == 0 {

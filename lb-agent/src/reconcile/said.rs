@@ -1,7 +1,11 @@
 //! What a run says: in the log, and in the report that `lb-agent status` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use lb_core::config::Configuration;
+use lb_core::desired::Desired;
+use lb_core::ipam::Assignment;
 use lb_core::problem::{Problem, Severity};
 
 use super::Reconciler;
@@ -11,11 +15,15 @@ use crate::dataplane::apply::ApplyError;
 use crate::dataplane::attach::AttachError;
 use crate::dataplane::readback::ReadError;
 use crate::report::ProblemRow;
+use crate::report::addresses::Addresses;
 
 /// Of one kind of problem that comes up at once, this many are logged.
 const SAID_MOST: usize = 10;
 /// And this many are reported.
 const REPORTED_MOST: usize = 200;
+
+/// What addresses are worked out from, and what they are.
+pub(super) type AddressesOf = (Option<Arc<Configuration>>, Arc<Assignment>);
 
 /// Something that is to be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +135,23 @@ impl Reconciler {
         self.report.ready = not_ready.is_empty();
         self.report.not_ready = not_ready;
         self.write_report();
+    }
+
+    /// For `lb-agent pools`, whenever it is something else.
+    pub(super) fn write_addresses(&mut self, desired: &Desired) {
+        let config = &self.inputs.facts.config.good;
+        let of = (config.clone(), desired.assignment.clone());
+        if self.addresses.as_ref() == Some(&of) {
+            return;
+        }
+        let folder = &self.settings.run_folder;
+        let addresses = Addresses::new(of.0.as_deref(), &of.1);
+        match addresses.write(folder) {
+            Ok(()) => self.addresses = Some(of),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "cannot write the addresses");
+            }
+        }
     }
 
     pub(super) fn write_report(&self) {
