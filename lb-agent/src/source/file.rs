@@ -315,6 +315,12 @@ impl Folder {
                 let value = reuse(&self.last.nodes, name, &node.value);
                 manifests.facts.nodes.insert(name.clone(), value);
             }
+            for namespace in &objects.namespaces {
+                let (name, labels) = &namespace.value;
+                once("Namespace", name.to_string(), namespace.line);
+                let value = reuse(&self.last.namespaces, name, labels);
+                manifests.facts.namespaces.insert(name.clone(), value);
+            }
             let ignored = objects.ignored.iter().map(|ignored| ignored.value.clone());
             manifests.ignored.extend(ignored);
             manifests

@@ -1,21 +1,21 @@
 //! Kubernetes manifests, as files: several YAML documents (or JSON) to objects.
 //!
-//! Only the fields that matter are looked at, and only objects of three kinds:
-//! Service, EndpointSlice and Node, alone or in a List. Other kinds are named,
+//! Only the fields that matter are looked at, and only objects of four kinds:
+//! Service, EndpointSlice, Node and Namespace, alone or in a List. Other kinds are named,
 //! so that somebody can be told. What is wrong with one document is told with
 //! its line, and the other documents are looked at all the same.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use lb_core::model::{Node, Service, Slice};
+use lb_core::model::{Labels, Node, Service, Slice};
 use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 
 mod document;
 #[cfg(test)]
 mod tests;
 
-use super::object::service::service;
+use super::object::service::{labels, service};
 use super::object::{Ignored, Ours, SliceName, convert};
 use document::{Document, Kind};
 
@@ -25,6 +25,8 @@ pub struct Objects {
     pub services: Vec<At<Arc<Service>>>,
     pub slices: Vec<At<(SliceName, Slice)>>,
     pub nodes: Vec<At<Arc<Node>>>,
+    /// With their labels.
+    pub namespaces: Vec<At<(Arc<str>, Arc<Labels>)>>,
     /// Objects of a known kind that are not for us, and why.
     pub ignored: Vec<At<Ignored>>,
     pub unknown_kinds: BTreeSet<String>,
@@ -109,6 +111,14 @@ fn add(
         Kind::Node(body) => {
             convert::node(&metadata, *body).map(|node| objects.nodes.push(at(line, Arc::new(node))))
         }
+        Kind::Namespace => match metadata.name.as_deref() {
+            Some(name) => {
+                let namespace = (name.into(), Arc::new(labels(&metadata)));
+                objects.namespaces.push(at(line, namespace));
+                Ok(())
+            }
+            None => Err("a Namespace without a name".to_owned()),
+        },
         Kind::List(items) => {
             for item in items {
                 add(item, ours, objects, mistakes);

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Service(Box<ServiceBody>),
     EndpointSlice(SliceBody),
     Node(Box<NodeBody>),
+    Namespace,
     List(Vec<Spanned<Document>>),
     Other(String),
     None,
@@ -121,6 +122,7 @@ impl Fields {
             "Service" => Kind::Service(Box::new(self.service)),
             "EndpointSlice" => Kind::EndpointSlice(self.slice),
             "Node" => Kind::Node(Box::new(self.node)),
+            "Namespace" => Kind::Namespace,
             _ if !self.items.is_empty() => Kind::List(self.items),
             _ => match (self.kind, self.api) {
                 (None, _) => Kind::None,

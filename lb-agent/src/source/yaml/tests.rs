@@ -326,6 +326,17 @@ status:
 }
 
 #[test]
+fn the_labels_of_a_namespace_are_read() {
+    let text = "kind: Namespace\nmetadata: {name: shop, labels: {team: a}}\n---\n\
+                apiVersion: v1\nkind: Namespace\nmetadata: {name: bare}\n";
+    let objects = objects(text);
+    let namespaces = objects.namespaces.iter().map(|namespace| &namespace.value);
+    let namespaces: Vec<_> = namespaces.map(|(name, l)| (&**name, l.len())).collect();
+    assert_eq!(namespaces, [("shop", 1), ("bare", 0)]);
+    check_mistake("kind: Namespace\nmetadata: {}\n", "kind", "without a name");
+}
+
+#[test]
 fn several_documents_and_lists_are_read_in_order() {
     let list = "---\nkind: List\nitems:\n- kind: Node\n  metadata: {name: a}\n\
                 - kind: Node\n  metadata: {name: b}\n---\n---\nkind: Node\nmetadata: {name: c}\n";
