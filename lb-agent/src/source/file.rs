@@ -321,6 +321,13 @@ impl Folder {
                 let value = reuse(&self.last.namespaces, name, labels);
                 manifests.facts.namespaces.insert(name.clone(), value);
             }
+            for ignored in &objects.ignored {
+                if let Some((name, addresses)) = ignored.value.foreign() {
+                    let value = Arc::new(addresses.to_vec());
+                    let value = reuse(&self.last.foreign, name, &value);
+                    manifests.facts.foreign.insert(name.clone(), value);
+                }
+            }
             let ignored = objects.ignored.iter().map(|ignored| ignored.value.clone());
             manifests.ignored.extend(ignored);
             manifests

@@ -31,17 +31,38 @@ pub enum Ignored {
         service: ServiceName,
         addresses: Vec<IpAddr>,
     },
-    /// `spec.loadBalancerClass` names another implementation, or none.
+    /// `spec.loadBalancerClass` names another implementation, or none. It may
+    /// have addresses all the same.
     Class {
         service: ServiceName,
         class: Option<String>,
+        addresses: Vec<IpAddr>,
     },
     /// The label `service.kubernetes.io/service-proxy-name` does.
-    Proxy { service: ServiceName, proxy: String },
+    Proxy {
+        service: ServiceName,
+        proxy: String,
+        addresses: Vec<IpAddr>,
+    },
     /// An EndpointSlice without the label `kubernetes.io/service-name`.
     SliceOfNobody { slice: SliceName },
     /// An EndpointSlice of host names.
     SliceOfNames { slice: SliceName },
+}
+
+impl Ignored {
+    /// What a Service that others serve has.
+    pub(in crate::source) fn foreign(&self) -> Option<(&ServiceName, &[IpAddr])> {
+        match self {
+            Self::Class {
+                service, addresses, ..
+            }
+            | Self::Proxy {
+                service, addresses, ..
+            } if !addresses.is_empty() => Some((service, addresses)),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for Ignored {
@@ -53,14 +74,14 @@ impl fmt::Display for Ignored {
             Self::Released { service, .. } => {
                 write!(f, "Service {service} is no longer of type LoadBalancer")
             }
-            Self::Class { service, class } => match class {
+            Self::Class { service, class, .. } => match class {
                 Some(class) => write!(
                     f,
                     "Service {service} is for the load balancer class {class}"
                 ),
                 None => write!(f, "Service {service} names no load balancer class"),
             },
-            Self::Proxy { service, proxy } => {
+            Self::Proxy { service, proxy, .. } => {
                 write!(f, "Service {service} is for the service proxy {proxy}")
             }
             Self::SliceOfNobody { slice } => write!(

@@ -144,6 +144,20 @@ impl<'a> Round<'a> {
         draft.state = State::Done;
     }
 
+    /// What others serve is not given away, though what somebody has already
+    /// stays.
+    pub(super) fn note_foreign(&mut self) {
+        for (name, addresses) in &self.facts.foreign {
+            for address in addresses.iter().map(IpAddr::to_canonical) {
+                if self.holders.reserve(name, address)
+                    && let Some(pool) = self.pools.of(address)
+                {
+                    self.space(pool, Family::of(address)).note_unavailable();
+                }
+            }
+        }
+    }
+
     /// Addresses that statuses say and that are not kept: in use until somebody
     /// writes the statuses.
     pub(super) fn note_leaving(&mut self, drafts: &[Draft<'a>]) {

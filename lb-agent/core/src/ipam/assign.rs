@@ -38,6 +38,7 @@ pub fn assign(facts: &Facts) -> Assignment {
         }
     } else {
         round.adopt_all(&mut drafts);
+        round.note_foreign();
         if facts.origin == Origin::Cluster {
             round.note_leaving(&drafts);
         }
@@ -141,7 +142,7 @@ impl<'a> Round<'a> {
     pub(super) fn take(&mut self, draft: &mut Draft<'a>, pool: PoolId, addresses: Vec<IpAddr>) {
         for address in &addresses {
             let new = self.holders.take(&draft.claim, *address);
-            if new && !self.holders.is_leaving(*address) {
+            if new && !self.holders.is_reserved(*address) {
                 self.space(pool, Family::of(*address)).note_unavailable();
             }
             if draft.claim.shares() {

@@ -31,6 +31,7 @@ impl Memo {
             config: facts.config.clone(),
             namespaces: facts.namespaces.clone(),
             released: facts.released.clone(),
+            foreign: facts.foreign.clone(),
             ..Facts::default()
         };
         let assignment = assign(facts);
@@ -54,5 +55,6 @@ impl Memo {
             }
             && last.namespaces == facts.namespaces
             && last.released == facts.released
+            && last.foreign == facts.foreign
     }
 }

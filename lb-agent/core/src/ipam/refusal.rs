@@ -79,6 +79,11 @@ pub enum Refusal {
         address: IpAddr,
         holder: ServiceName,
     },
+    /// A Service that another implementation serves has it.
+    Foreign {
+        address: IpAddr,
+        holder: ServiceName,
+    },
     /// No pool that the Service may have addresses of has one left.
     NoAddress,
     /// The pool that it asks for has none left.
@@ -110,6 +115,7 @@ impl Refusal {
             Self::NotShared { .. } => "NotShared",
             Self::PortTaken { .. } => "PortTaken",
             Self::NotFreeYet { .. } => "NotFreeYet",
+            Self::Foreign { .. } => "Foreign",
             Self::NoAddress => "NoAddress",
             Self::NoAddressInPool { .. } => "NoAddressInPool",
         }
@@ -147,6 +153,7 @@ impl Refusal {
             }
             Self::PortTaken { .. } => "give one of them another port or address",
             Self::NotFreeYet { .. } => "wait",
+            Self::Foreign { .. } => "ask for another address",
             Self::NoAddress | Self::NoAddressInPool { .. } => {
                 "add addresses to the pools, or remove Services"
             }
@@ -223,6 +230,10 @@ impl fmt::Display for Refusal {
             Self::NotFreeYet { address, holder } => {
                 write!(f, "\"{address}\" is still in the status of {holder}")
             }
+            Self::Foreign { address, holder } => write!(
+                f,
+                "\"{address}\" is in use by {holder}, which is of another load balancer class"
+            ),
             Self::NoAddress => f.write_str("no available IPs"),
             Self::NoAddressInPool { pool, families } => {
                 write!(f, "no available IPs in pool {pool} for {families} IPFamily")

@@ -56,6 +56,8 @@ pub(super) struct Holders<'a> {
     /// Statuses that have an address which their Service is not given again:
     /// until they are written, nobody else gets it.
     leaving: BTreeMap<IpAddr, &'a ServiceName>,
+    /// Of Services that others serve.
+    foreign: BTreeMap<IpAddr, &'a ServiceName>,
 }
 
 #[derive(Debug)]
@@ -87,6 +89,10 @@ impl<'a> Holders<'a> {
                 });
             }
         }
+        if let Some(holder) = self.foreign.get(&address) {
+            let holder = (*holder).clone();
+            return Err(Refusal::Foreign { address, holder });
+        }
         match self.leaving.get(&address) {
             Some(holder) if *holder != claim.service => Err(Refusal::NotFreeYet {
                 address,
@@ -101,13 +107,14 @@ impl<'a> Holders<'a> {
         self.held.get(&address)?.taken(claim)
     }
 
-    /// Neither held nor about to be free.
+    /// Nobody has it in any way.
     pub(super) fn is_unused(&self, address: IpAddr) -> bool {
-        !self.held.contains_key(&address) && !self.leaving.contains_key(&address)
+        !self.held.contains_key(&address) && !self.is_reserved(address)
     }
 
-    pub(super) fn is_leaving(&self, address: IpAddr) -> bool {
-        self.leaving.contains_key(&address)
+    /// Nobody new may have it, also if it is shared.
+    pub(super) fn is_reserved(&self, address: IpAddr) -> bool {
+        self.leaving.contains_key(&address) || self.foreign.contains_key(&address)
     }
 
     /// True if nobody had it.
@@ -124,8 +131,16 @@ impl<'a> Holders<'a> {
 
     /// True if nobody else has it.
     pub(super) fn leave(&mut self, service: &'a ServiceName, address: IpAddr) -> bool {
-        let first = self.leaving.insert(address, service).is_none();
-        first && !self.held.contains_key(&address)
+        let unused = self.is_unused(address);
+        self.leaving.insert(address, service);
+        unused
+    }
+
+    /// True if nobody else has it.
+    pub(super) fn reserve(&mut self, service: &'a ServiceName, address: IpAddr) -> bool {
+        let unused = self.is_unused(address);
+        self.foreign.insert(address, service);
+        unused
     }
 
     /// All addresses that Services have.

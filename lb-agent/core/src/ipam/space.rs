@@ -184,7 +184,7 @@ impl<'a> Space<'a> {
         for place in shared.places.range(start..) {
             let address = address(ranges, *place)?;
             match holders.taken_port(claim, address) {
-                None if holders.is_leaving(address) => {}
+                None if holders.is_reserved(address) => {}
                 None => return Some(*place),
                 Some(port) => {
                     let below = shared.full_below.entry(port).or_default();

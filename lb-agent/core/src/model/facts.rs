@@ -27,6 +27,9 @@ pub struct Facts {
     /// Services that were given addresses and are of another type by now, with
     /// the addresses that their status still has.
     pub released: BTreeMap<ServiceName, Arc<Vec<IpAddr>>>,
+    /// The addresses of Services that others serve: another load balancer may
+    /// have the same pools.
+    pub foreign: BTreeMap<ServiceName, Arc<Vec<IpAddr>>>,
 }
 
 /// Who keeps the status of Services.

@@ -309,15 +309,22 @@ impl Store {
         match read? {
             Ok(service) => {
                 self.facts_changed |= self.facts.released.remove(&name).is_some();
+                self.facts_changed |= self.facts.foreign.remove(&name).is_some();
                 self.facts_changed |= put(&mut self.facts.services, name, service);
             }
             Err(Ignored::Released { addresses, .. }) => {
                 self.facts_changed |= self.facts.services.remove(&name).is_some();
+                self.facts_changed |= self.facts.foreign.remove(&name).is_some();
                 self.facts_changed |= put(&mut self.facts.released, name, addresses);
             }
             Err(ignored) => {
                 tracing::trace!("{ignored}");
-                self.forget_service(&name);
+                self.facts_changed |= self.facts.services.remove(&name).is_some();
+                self.facts_changed |= self.facts.released.remove(&name).is_some();
+                self.facts_changed |= match ignored.foreign() {
+                    Some((_, addresses)) => put(&mut self.facts.foreign, name, addresses.to_vec()),
+                    None => self.facts.foreign.remove(&name).is_some(),
+                };
             }
         }
         Ok(())
@@ -326,6 +333,7 @@ impl Store {
     fn forget_service(&mut self, name: &ServiceName) {
         self.facts_changed |= self.facts.services.remove(name).is_some();
         self.facts_changed |= self.facts.released.remove(name).is_some();
+        self.facts_changed |= self.facts.foreign.remove(name).is_some();
     }
 
     fn put_slice(&mut self, name: SliceName, read: Read<Slice>) -> Result<(), String> {

@@ -42,11 +42,15 @@ pub(in crate::source) fn service(
         return Ok(Err(Ignored::Class {
             service: name,
             class: spec.load_balancer_class,
+            addresses: status,
         }));
     }
     if let Some(proxy) = metadata.label(PROXY) {
-        let (service, proxy) = (name, proxy.to_owned());
-        return Ok(Err(Ignored::Proxy { service, proxy }));
+        return Ok(Err(Ignored::Proxy {
+            service: name,
+            proxy: proxy.to_owned(),
+            addresses: status,
+        }));
     }
     let delivery = match metadata.annotation(DELIVERY) {
         None | Some("stack") => Delivery::Stack,

@@ -101,6 +101,29 @@ fn a_service_of_another_type_gives_its_address_back_when_that_is_written() {
 }
 
 #[test]
+fn addresses_of_services_that_others_serve_are_not_given_away() {
+    let mut world = cluster()
+        .pool("a", "192.0.2.0/30")
+        .services(&["s1", "s2", "s3"]);
+    let theirs = ["192.0.2.0", "192.0.2.2", "203.0.113.1"].map(ip);
+    let foreign = &mut world.facts.foreign;
+    foreign.insert(name("theirs"), Arc::new(theirs.into()));
+    let world = world.has("s3", "192.0.2.2").check(&[
+        ("s1", "192.0.2.1 of a"),
+        ("s2", "192.0.2.3 of a"),
+        ("s3", "192.0.2.2 of a"),
+    ]);
+    let why = r#""192.0.2.0" is in use by default/theirs, which is of another load balancer class"#;
+    let world = world.asks_for("s1", "192.0.2.0");
+    world
+        .clone()
+        .check(&[("s1", alloc::format!("nothing: {why}").as_str())]);
+    assert!(world.events("s1")[0].ends_with(why), "said to its owner");
+    let full = world.asks_for("s1", "").service("s4").settle();
+    full.check(&[("s4", "nothing: no available IPs")]);
+}
+
+#[test]
 fn a_service_that_is_being_deleted_keeps_its_address_and_gets_no_other() {
     let world = three()
         .edit("s1", |s| s.request.deleting = true)
