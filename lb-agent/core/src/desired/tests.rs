@@ -1,6 +1,7 @@
 use super::{Desired, Frontend, Memo, desired};
 use crate::model::sample::{self, DRAINING, READY, UNREADY, cluster, ip, name, slice};
-use crate::model::{Delivery, Endpoint, Inputs, NodeName, Protocol, ServicePort};
+use crate::model::{Delivery, Endpoint, Inputs, NodeName, Origin, Protocol, ServicePort};
+use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -66,6 +67,42 @@ fn a_service_becomes_a_frontend_with_its_pods_as_backends() {
     assert_eq!(desired.local.len(), 1);
     assert_eq!(desired.peers.len(), 2);
     assert_eq!(desired.problems, []);
+}
+
+#[test]
+fn a_service_is_served_at_the_address_that_it_gets_from_a_pool() {
+    let inputs = web().pool("203.0.113.8/32");
+    let inputs = inputs.edit_service("web", |s| s.status.clear());
+    let desired = fresh(&inputs);
+    assert_eq!(only(&desired).address.to_string(), "203.0.113.8:80/tcp");
+    assert!(desired.vips[&ip("203.0.113.8")].owner.is_some());
+    assert_eq!(desired.problems, []);
+    let full = inputs.service("zzz", "");
+    check_problems(&full, &["NotAllocated"]);
+}
+
+#[test]
+fn in_a_cluster_a_service_is_served_at_the_address_that_is_written() {
+    let mut inputs = web().pool("203.0.113.8/32");
+    inputs.facts.origin = Origin::Cluster;
+    let inputs = inputs.edit_service("web", |s| {
+        s.status.clear();
+        s.request.cluster_ips = [ip("10.96.0.1")].into();
+    });
+    let desired = fresh(&inputs);
+    assert_eq!(desired.frontends.len(), 0);
+    let names: Vec<_> = desired.problems.iter().map(Problem::name).collect();
+    assert_eq!(names, ["NoVip"], "it is about to be written");
+    let given = &desired.assignment.allocations[&name("web")].addresses;
+    assert_eq!(given, &[ip("203.0.113.8")]);
+    let written = inputs.edit_service("web", |s| s.status.clone_from(given));
+    assert_eq!(only(&fresh(&written)).address.vip, ip("203.0.113.8"));
+    // Where it says something else, that is served until it is written anew.
+    let other = written.edit_service("web", |s| s.status = [ip(VIP)].into());
+    let desired = fresh(&other);
+    assert_eq!(only(&desired).address.vip, ip(VIP));
+    let given = &desired.assignment.allocations[&name("web")].addresses;
+    assert_eq!(given, &[ip("203.0.113.8")]);
 }
 
 #[test]

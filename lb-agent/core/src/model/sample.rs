@@ -9,8 +9,10 @@ use core::net::IpAddr;
 
 use proptest::prelude::*;
 
+use crate::config::{Configuration, Pool};
+
 use super::{
-    Conditions, Endpoint, Facts, Inputs, Links, NextHop, Node, NodeName, Protocol, Service,
+    Conditions, Endpoint, Facts, Inputs, Labels, Links, NextHop, Node, NodeName, Protocol, Service,
     ServiceName, ServicePort, Slice, SlicePort, Way,
 };
 
@@ -97,6 +99,22 @@ impl Inputs {
         self
     }
 
+    /// The only pool, for all Services.
+    pub(crate) fn pool(mut self, range: &str) -> Self {
+        let pool = Pool {
+            name: "pool".to_string(),
+            labels: Labels::new(),
+            ranges: vec![range.parse().unwrap()],
+            auto_assign: true,
+            avoid_buggy_ips: false,
+            service_allocation: None,
+        };
+        let mut config = Configuration::default();
+        config.pools.insert(pool.name.clone(), pool);
+        self.facts.config.good = Some(Arc::new(config));
+        self
+    }
+
     pub(crate) fn edit_service(mut self, text: &str, edit: impl FnOnce(&mut Service)) -> Self {
         let service = self.facts.services.get_mut(&name(text)).unwrap();
         edit(Arc::make_mut(service));
@@ -151,6 +169,9 @@ pub(crate) fn slice(text: &str, endpoints: Vec<Endpoint>) -> Slice {
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
     Service(u8, u8),
+    /// One that gets an address, if there is a pool.
+    Unassigned(u8),
+    Pool(u8),
     NoService(u8),
     Pod(u8, u8, u8, u8),
     NoPods(u8),
@@ -163,6 +184,8 @@ pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
     let node = |n: u8| format!("node{}", n % 4 + 1);
     match *change {
         Change::Service(n, vip) => inputs.service(&service(n), &format!("203.0.113.{}", vip % 4)),
+        Change::Unassigned(n) => inputs.service(&service(n), ""),
+        Change::Pool(n) => inputs.pool(&format!("203.0.113.{}/31", n % 3 * 2)),
         Change::NoService(n) => {
             inputs.facts.services.remove(&name(&service(n)));
             inputs
@@ -188,6 +211,8 @@ pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
 pub(crate) fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
         any::<(u8, u8)>().prop_map(|(a, b)| Change::Service(a, b)),
+        any::<u8>().prop_map(Change::Unassigned),
+        any::<u8>().prop_map(Change::Pool),
         any::<u8>().prop_map(Change::NoService),
         any::<(u8, u8, u8, u8)>().prop_map(|(a, b, c, d)| Change::Pod(a, b, c, d)),
         any::<u8>().prop_map(Change::NoPods),
