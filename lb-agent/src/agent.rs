@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lb_core::dataplane::Settle;
+use lb_core::lease::Timing;
 use lb_core::model::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
@@ -31,6 +32,7 @@ use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
 use crate::net::announce::{self, Owned};
 use crate::net::{NetFacts, Question, watch as net_watch};
+use crate::publish::{self, Decided, Epoch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::Report;
 use crate::shutdown;
@@ -40,6 +42,8 @@ use crate::source::{self, file, kube};
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
+/// For what is under way in the cluster when the agent ends.
+const GIVE_UP: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// The filter is made anew after this many sweeps, if flows were removed.
 const FILTER_EVERY: u32 = 12;
@@ -72,7 +76,12 @@ pub enum Reads {
     Folder(PathBuf),
     /// A cluster: the one of this kubeconfig, else of KUBECONFIG, else the one
     /// that this is a pod of.
-    Cluster { kubeconfig: Option<PathBuf> },
+    Cluster {
+        kubeconfig: Option<PathBuf>,
+        /// Where the Lease is; none: the pod's own, or that of the kubeconfig.
+        namespace: Option<String>,
+        lease: Duration,
+    },
 }
 
 /// Why the agent ended. What was pinned and attached still is.
@@ -132,7 +141,7 @@ async fn alone(options: &Options) -> Result<(), AgentError> {
 /// Runs until SIGTERM, SIGINT or an error.
 pub async fn run(options: Options) -> Result<(), AgentError> {
     alone(&options).await?;
-    let source = Source::open(options.reads, options.ours).await?;
+    let source = Source::open(options.reads, options.ours, &options.node).await?;
     kernel::check(&options.bpffs)?;
     let pins = Pins::new(&options.bpffs);
     let object = match options.object {
@@ -190,14 +199,16 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         rates: options.rates,
         hz,
     };
-    let tells = Tells { question, owned };
+    let (decided_out, decided) = watch::channel(Decided::default());
+    let tells = Tells {
+        question,
+        owned,
+        decided: decided_out,
+    };
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 
-    tasks.spawn(async move {
-        source.run(facts_out).await;
-        Ok(())
-    });
+    let mut publisher = source.start(facts_out, decided, &mut tasks);
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
     tasks.spawn(async move { announce::run(owned_in).await.map_err(AgentError::Announce) });
     tasks.spawn(sweep(sweeper, filter_out));
@@ -211,24 +222,45 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             Ok(())
         }
         Some(ended) = tasks.join_next() => ended.map_err(AgentError::Panicked).and_then(|r| r),
+        ended = publisher.ended() => ended,
     };
+    publisher.stop().await;
     Report::remove(&options.run_folder);
     ended
 }
 
-/// What facts are read from.
+/// What facts are read from, and who is told what is decided.
 enum Source {
     Folder(PathBuf, Ours),
-    Cluster(Cluster, Ours),
+    Cluster(Box<Clustered>),
+}
+
+struct Clustered {
+    cluster: Cluster,
+    ours: Ours,
+    publish: publish::Settings,
 }
 
 impl Source {
-    async fn open(reads: Reads, ours: Ours) -> Result<Self, ConnectError> {
+    async fn open(reads: Reads, ours: Ours, node: &str) -> Result<Self, ConnectError> {
         match reads {
             Reads::Folder(folder) => Ok(Self::Folder(folder, ours)),
-            Reads::Cluster { kubeconfig } => {
+            Reads::Cluster {
+                kubeconfig,
+                namespace,
+                lease,
+            } => {
                 let cluster = kube::connect::connect(kubeconfig.as_deref()).await?;
-                Ok(Self::Cluster(cluster, ours))
+                let publish = publish::Settings {
+                    node: node.to_owned(),
+                    namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
+                    timing: Timing::of(lease),
+                };
+                Ok(Self::Cluster(Box::new(Clustered {
+                    cluster,
+                    ours,
+                    publish,
+                })))
             }
         }
     }
@@ -237,17 +269,71 @@ impl Source {
     fn name(&self) -> String {
         match self {
             Self::Folder(folder, _) => folder.display().to_string(),
-            Self::Cluster(cluster, _) => cluster.url.clone(),
+            Self::Cluster(clustered) => clustered.cluster.url.clone(),
         }
     }
 
-    async fn run(self, facts: watch::Sender<source::State>) {
+    /// Reads until it is cancelled, and writes until it is told to stop.
+    fn start(
+        self,
+        facts: watch::Sender<source::State>,
+        decided: watch::Receiver<Decided>,
+        tasks: &mut JoinSet<Result<(), AgentError>>,
+    ) -> Publisher {
+        let (stop, stopped) = oneshot::channel();
+        let mut publisher = Publisher {
+            stop,
+            tasks: JoinSet::new(),
+        };
         match self {
-            Self::Folder(folder, ours) => file::run(folder, ours, facts).await,
-            Self::Cluster(cluster, ours) => {
-                let (_never, epoch) = watch::channel(0);
-                kube::run(cluster.client, ours, epoch, facts).await;
+            Self::Folder(folder, ours) => {
+                tasks.spawn(async move {
+                    file::run(folder, ours, facts).await;
+                    Ok(())
+                });
             }
+            Self::Cluster(clustered) => {
+                let Clustered {
+                    cluster,
+                    ours,
+                    publish,
+                } = *clustered;
+                let (epoch, epochs) = Epoch::new();
+                let client = cluster.client.clone();
+                let writes = publish::run(client, publish, epoch, decided, stopped);
+                publisher.tasks.spawn(writes);
+                tasks.spawn(async move {
+                    kube::run(cluster.client, ours, epochs, facts).await;
+                    Ok(())
+                });
+            }
+        }
+        publisher
+    }
+}
+
+/// Who writes to the cluster; nobody where facts are files.
+struct Publisher {
+    stop: oneshot::Sender<()>,
+    tasks: JoinSet<()>,
+}
+
+impl Publisher {
+    /// Pending, but for a panic.
+    async fn ended(&mut self) -> Result<(), AgentError> {
+        match self.tasks.join_next().await {
+            Some(ended) => ended.map_err(AgentError::Panicked),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Ends what is under way and gives the Lease up.
+    async fn stop(mut self) {
+        // Whoever has ended needs no telling.
+        let _told = self.stop.send(());
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GIVE_UP, all).await.is_err() {
+            tracing::warn!("the API server does not answer: the Lease is left to lapse");
         }
     }
 }

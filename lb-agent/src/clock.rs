@@ -23,6 +23,13 @@ pub fn monotonic() -> Duration {
     read(ClockId::CLOCK_MONOTONIC)
 }
 
+/// Time since 1970, as people's clocks have it: to be shown, not to be reckoned
+/// with.
+#[must_use]
+pub fn wall() -> Duration {
+    read(ClockId::CLOCK_REALTIME)
+}
+
 /// How long this thread has computed: what work costs, whoever else is busy.
 #[must_use]
 pub fn thread_cpu() -> Duration {

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod crd;
 pub mod dataplane;
 pub mod net;
+pub mod publish;
 pub mod random;
 pub mod reconcile;
 pub mod report;

@@ -19,6 +19,7 @@ mod stopwatch;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::config::Config;
@@ -37,6 +38,7 @@ use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::net::announce::Owned;
 use crate::net::{Device, NetFacts, Question};
+use crate::publish::Decided;
 use crate::report::Report;
 use crate::source::State;
 use said::Failure;
@@ -87,6 +89,7 @@ pub struct Hears {
 pub struct Tells {
     pub question: watch::Sender<Question>,
     pub owned: watch::Sender<Owned>,
+    pub decided: watch::Sender<Decided>,
 }
 
 /// Why the agent cannot go on. What was attached stays attached.
@@ -117,6 +120,8 @@ pub struct Reconciler {
     /// What the file of addresses was made of.
     addresses: Option<said::AddressesOf>,
     retry: Duration,
+    /// What the source said last; the inputs' facts are of it.
+    said: State,
 }
 
 /// When to run next, and why.
@@ -175,6 +180,7 @@ impl Reconciler {
             known_problems: BTreeSet::new(),
             addresses: None,
             retry: RETRY,
+            said: State::default(),
         })
     }
 
@@ -271,11 +277,13 @@ impl Reconciler {
                 tracing::error!("{mistake}; the last good state stays");
             }
         }
-        self.report.mistakes = state.mistakes;
-        let known = state.facts.is_some();
-        if let Some(facts) = state.facts {
-            self.inputs.facts = (*facts).clone();
+        self.report.mistakes.clone_from(&state.mistakes);
+        self.report.watches.clone_from(&state.watches);
+        if let Some(facts) = &state.facts {
+            self.inputs.facts = (**facts).clone();
         }
+        let known = state.facts.is_some();
+        self.said = state;
         known
     }
 
@@ -372,6 +380,7 @@ impl Reconciler {
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(&desired);
         self.write_addresses(&desired);
+        self.tell_decided(&desired);
         self.report_state(&failures);
         if self.report.work.runs == 1 {
             self.renew();
@@ -427,6 +436,20 @@ impl Reconciler {
                 tracing::warn!(%vip, error, "its ownership is not renewed");
             }
         }
+    }
+
+    /// For those who write to the cluster.
+    fn tell_decided(&self, desired: &Desired) {
+        let ours = desired.vips.values().filter(|vip| vip.ours);
+        let announced: BTreeSet<_> = ours.map(|vip| vip.service.clone()).collect();
+        let decided = Decided {
+            assignment: desired.assignment.clone(),
+            handles: self.said.handles.clone(),
+            epoch: self.said.epoch,
+            config: self.inputs.facts.config.clone(),
+            announced: Arc::new(announced),
+        };
+        self.tells.decided.send_replace(decided);
     }
 
     fn tell_owned(&self, desired: &Desired) {

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::source::Watch;
+
 pub mod addresses;
 
 /// The state of a running agent.
@@ -33,8 +35,10 @@ pub struct Report {
     /// The worst of them.
     pub problems: Vec<ProblemRow>,
     pub problems_total: usize,
-    /// Files that say something else by now but are wrong.
+    /// What says something else by now but is wrong, or cannot be read.
     pub mistakes: Vec<String>,
+    /// What is watched, where facts come from a cluster.
+    pub watches: Vec<Watch>,
     pub work: Work,
 }
 

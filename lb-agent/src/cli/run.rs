@@ -40,6 +40,14 @@ pub(super) struct Run {
     /// that this is a pod of]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// The namespace of the Lease that says which agent writes addresses
+    /// [default: that of the pod]
+    #[arg(long, value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// After how many seconds without a sign of life another agent takes over
+    /// writing addresses; forwarding does not depend on it
+    #[arg(long, value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(3..=300))]
+    lease: u32,
     #[command(flatten)]
     class: Class,
     /// The name of this node, as its Node object has it
@@ -133,6 +141,8 @@ impl Run {
                 Some(folder) => Reads::Folder(folder),
                 None => Reads::Cluster {
                     kubeconfig: self.kubeconfig,
+                    namespace: self.lease_namespace,
+                    lease: Duration::from_secs(self.lease.into()),
                 },
             },
             ours: self.class.ours(),

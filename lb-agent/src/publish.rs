@@ -1,0 +1,147 @@
+//! What the agents say in the cluster: addresses of Services, events, and how
+//! the configuration is used.
+//!
+//! ```text
+//! reconcile ──Decided──> services ──status, events──> API   (the holder of the Lease)
+//!               │    ──> pools ─────counters───────>  API   (the holder of the Lease)
+//!               └──────> node ──────announcements──>  API   (each agent)
+//! source <──epoch── election <────Lease────> API
+//! ```
+//!
+//! Every agent computes the same; one writes. It begins when it holds the
+//! Lease *and* the facts that were decided upon were listed after it got it,
+//! and names in every write the version of the object that was decided upon.
+//! Nothing is computed here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use lb_core::config::Kept;
+use lb_core::ipam::Assignment;
+use lb_core::lease::Timing;
+use lb_core::model::ServiceName;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::source::Handle;
+
+mod election;
+mod events;
+mod plan;
+mod services;
+
+use election::Candidate;
+use events::Events;
+use services::Services;
+
+/// Who we are, in the `managedFields` of what we write, and in events.
+pub(crate) const MANAGER: &str = "corten";
+
+/// What was decided, and upon what. Both are of one and the same state of the
+/// source.
+#[derive(Clone, Debug, Default)]
+pub struct Decided {
+    pub assignment: Arc<Assignment>,
+    pub handles: Arc<BTreeMap<ServiceName, Arc<Handle>>>,
+    /// As of which epoch Services are known.
+    pub epoch: Option<u64>,
+    pub config: Kept,
+    /// Services whose addresses this node answers for.
+    pub announced: Arc<BTreeSet<ServiceName>>,
+}
+
+/// Counts the occasions on which a writer wants fresh facts. The source lists
+/// Services anew whenever it changes.
+#[derive(Clone, Debug)]
+pub struct Epoch(Arc<watch::Sender<u64>>);
+
+impl Epoch {
+    #[must_use]
+    pub fn new() -> (Self, watch::Receiver<u64>) {
+        let (sender, receiver) = watch::channel(0);
+        (Self(Arc::new(sender)), receiver)
+    }
+
+    fn next(&self) -> u64 {
+        let mut next = 0;
+        self.0.send_modify(|epoch| {
+            *epoch += 1;
+            next = *epoch;
+        });
+        next
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Of this node.
+    pub node: String,
+    /// Where the Lease is.
+    pub namespace: String,
+    pub timing: Timing,
+}
+
+/// Writes what is decided, until it is told to stop; then what is under way is
+/// ended, and the Lease given up.
+pub async fn run(
+    client: Client,
+    settings: Settings,
+    epoch: Epoch,
+    decided: watch::Receiver<Decided>,
+    stop: oneshot::Receiver<()>,
+) {
+    let (terms_out, terms) = watch::channel(None);
+    let (quiet_out, quiet) = watch::channel(false);
+    let (give_up, given_up) = oneshot::channel();
+    let candidate = Candidate::new(
+        client.clone(),
+        &settings.namespace,
+        &settings.node,
+        settings.timing,
+        epoch.clone(),
+        terms_out,
+    );
+    let events = Events::new(client.clone(), &settings.node);
+    let mut writers = JoinSet::new();
+    // When it is full, events are lost.
+    let (news, news_in) = mpsc::channel(10_000);
+    let services = Services::new(client, news, epoch, settings.timing);
+    writers.spawn(services.run(decided, terms, quiet.clone()));
+    writers.spawn(events.run(news_in, quiet));
+    let mut election = JoinSet::new();
+    election.spawn(candidate.run(given_up));
+    tokio::select! {
+        _ = stop => {}
+        // A panic there is one here.
+        Some(ended) = writers.join_next() => resume(ended),
+        Some(ended) = election.join_next() => resume(ended),
+    }
+    quiet_out.send_replace(true);
+    while let Some(ended) = writers.join_next().await {
+        resume(ended);
+    }
+    // Whoever ends first needs no telling.
+    let _told = give_up.send(());
+    while let Some(ended) = election.join_next().await {
+        resume(ended);
+    }
+}
+
+/// Nothing more is to be begun.
+async fn quieted(quiet: &mut watch::Receiver<bool>) {
+    // Nobody left to say so: the same.
+    drop(quiet.wait_for(|quiet| *quiet).await);
+}
+
+fn resume(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(tokio::task::JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// For one request of a writer: all are over before anybody else may write.
+fn request_limit(timing: Timing) -> Duration {
+    (timing.duration - timing.trust) * 4 / 5
+}

@@ -1,0 +1,250 @@
+//! Addresses get into the statuses of Services, by one agent at a time: against
+//! a real API server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_agent::publish::{self, Decided, Epoch, Settings};
+use lb_agent::source::State;
+use lb_agent::source::kube::{self, connect};
+use lb_agent::source::object::Ours;
+use lb_core::config::declared::{Declared, Object, PoolSpec};
+use lb_core::config::{Configuration, Kept, Kind, Labels, Place};
+use lb_core::ipam::assign;
+use lb_core::lease::Timing;
+use lb_tests::kubernetes::{ApiServer, Kubectl};
+use lb_tests::require;
+use serde_json::Value;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+
+const LIMIT: Duration = Duration::from_secs(120);
+const LEASE: Duration = Duration::from_secs(3);
+const SERVICES: usize = 200;
+
+fn config() -> Kept {
+    let pool = Object {
+        name: "main".to_owned(),
+        labels: Labels::new(),
+        place: Place::object(Kind::IpAddressPool, "main"),
+        spec: PoolSpec {
+            addresses: vec!["192.0.2.0/24".to_owned()],
+            ..PoolSpec::default()
+        },
+    };
+    let declared = Declared {
+        pools: vec![pool],
+        ..Declared::default()
+    };
+    let configuration = Configuration::of(&declared, &[]).expect("it is good");
+    Kept {
+        good: Some(Arc::new(configuration)),
+        ..Kept::default()
+    }
+}
+
+/// The part of an agent that gives addresses, without a data plane. Dropped,
+/// it is gone at once, as if killed.
+struct Agent {
+    _tasks: JoinSet<()>,
+    stop: oneshot::Sender<()>,
+}
+
+impl Agent {
+    async fn start(server: &ApiServer, node: &str) -> Self {
+        let cluster = connect::connect(Some(server.kubeconfig()))
+            .await
+            .expect("a client");
+        let (epoch, epochs) = Epoch::new();
+        let (states_out, mut states) = watch::channel(State::default());
+        let (decided_out, decided) = watch::channel(Decided::default());
+        let (stop, stopped) = oneshot::channel();
+        let settings = Settings {
+            node: node.to_owned(),
+            namespace: "default".to_owned(),
+            timing: Timing::of(LEASE),
+        };
+        let mut tasks = JoinSet::new();
+        let client = cluster.client.clone();
+        tasks.spawn(kube::run(client, Ours::default(), epochs, states_out));
+        tasks.spawn(publish::run(
+            cluster.client,
+            settings,
+            epoch,
+            decided,
+            stopped,
+        ));
+        tasks.spawn(async move {
+            while states.changed().await.is_ok() {
+                let state = states.borrow_and_update().clone();
+                if let Some(facts) = state.facts {
+                    decided_out.send_replace(decide(&facts, state.handles, state.epoch));
+                }
+            }
+        });
+        Self {
+            _tasks: tasks,
+            stop,
+        }
+    }
+
+    /// Ends it in order: the Lease is given up.
+    async fn stop(mut self) {
+        self.stop.send(()).expect("it runs");
+        self._tasks.join_next().await;
+    }
+}
+
+fn decide(
+    facts: &lb_core::model::Facts,
+    handles: Arc<BTreeMap<lb_core::model::ServiceName, Arc<lb_agent::source::Handle>>>,
+    epoch: Option<u64>,
+) -> Decided {
+    let mut facts = facts.clone();
+    facts.config = config();
+    Decided {
+        assignment: Arc::new(assign(&facts)),
+        handles,
+        epoch,
+        config: facts.config,
+        announced: Arc::default(),
+    }
+}
+
+fn yaml(number: usize) -> String {
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata:\n  name: web{number}\nspec:\n  \
+         type: LoadBalancer\n  ports:\n  - port: 80\n---\n"
+    )
+}
+
+/// The addresses of all Services, by name.
+fn addresses(kubectl: &Kubectl) -> BTreeMap<String, IpAddr> {
+    let services = kubectl.json(&["get", "services"]).expect("a list");
+    let items = services["items"].as_array().expect("a list").iter();
+    let given = items.filter_map(|service| {
+        let ip = service["status"]["loadBalancer"]["ingress"][0]["ip"].as_str()?;
+        let name = service["metadata"]["name"].as_str()?;
+        Some((name.to_owned(), ip.parse().ok()?))
+    });
+    given.collect()
+}
+
+async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let looking = async {
+        loop {
+            if let Some(found) = look() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let found = tokio::time::timeout(LIMIT, looking).await;
+    found.unwrap_or_else(|_| panic!("not {what}"))
+}
+
+fn holder(kubectl: &Kubectl) -> Option<String> {
+    let lease = kubectl.json(&["get", "lease", "corten"]).ok()?;
+    let holder = lease["spec"]["holderIdentity"].as_str()?;
+    let (node, _) = holder.split_once('_')?;
+    Some(node.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_is_given_an_address_and_its_owner_is_told() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let server = ApiServer::start().expect("it starts");
+    let kubectl = server.kubectl();
+    kubectl.apply(&yaml(1)).expect("applied");
+    let agent = Agent::start(&server, "node1").await;
+    until("given", || addresses(kubectl).get("web1").copied()).await;
+
+    let service = || {
+        let arguments = ["get", "service", "web1", "--show-managed-fields"];
+        kubectl.json(&arguments).expect("it is there")
+    };
+    let web = service();
+    let annotations = &web["metadata"]["annotations"];
+    assert_eq!(annotations["metallb.io/ip-allocated-from-pool"], "main");
+    assert_eq!(web["status"]["loadBalancer"]["ingress"][0]["ipMode"], "VIP");
+    let managers = web["metadata"]["managedFields"].as_array().expect("a list");
+    let ours: Vec<&Value> = managers
+        .iter()
+        .filter(|m| m["manager"] == "corten")
+        .collect();
+    assert_eq!(
+        (ours[0]["operation"].as_str(), ours.len()),
+        (Some("Apply"), 1)
+    );
+    let told = until("told", || {
+        let text = kubectl
+            .run(&["describe", "service", "web1"])
+            .expect("described");
+        text.contains("IPAllocated").then_some(text)
+    })
+    .await;
+    assert!(told.contains("Assigned IP [\"192.0.2."), "{told}");
+
+    // What it no longer is takes everything away.
+    let patch = r#"{"spec":{"type":"ClusterIP"}}"#;
+    kubectl
+        .run(&["patch", "service", "web1", "-p", patch])
+        .expect("patched");
+    until("released", || {
+        let web = service();
+        let annotation = &web["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"];
+        let status = &web["status"]["loadBalancer"]["ingress"];
+        (annotation.is_null() && status.is_null()).then_some(())
+    })
+    .await;
+    agent.stop().await;
+    let lease = kubectl
+        .json(&["get", "lease", "corten"])
+        .expect("it is there");
+    assert_eq!(lease["spec"]["holderIdentity"].as_str().unwrap_or(""), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_are_killed_give_no_address_twice() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let server = ApiServer::start().expect("it starts");
+    let kubectl = server.kubectl();
+    let all: String = (0..SERVICES).map(yaml).collect();
+    kubectl.apply(&all).expect("applied");
+    let mut agents = BTreeMap::new();
+    for number in 1..=3 {
+        let name = format!("node{number}");
+        agents.insert(name.clone(), Agent::start(&server, &name).await);
+    }
+    let mut known: BTreeMap<String, IpAddr> = BTreeMap::new();
+    let mut kills = 0;
+    loop {
+        let now = until("more are given", || {
+            let now = addresses(kubectl);
+            (now.len() > known.len()).then_some(now)
+        })
+        .await;
+        for (name, address) in &known {
+            assert_eq!(now.get(name), Some(address), "{name} keeps its address");
+        }
+        let different: BTreeSet<_> = now.values().collect();
+        assert_eq!(different.len(), now.len(), "no address twice");
+        known = now;
+        if known.len() == SERVICES {
+            break;
+        }
+        // In the middle of its work; another one of that name comes at once.
+        let name = until("somebody holds the Lease", || holder(kubectl)).await;
+        drop(agents.remove(&name));
+        kills += 1;
+        agents.insert(name.clone(), Agent::start(&server, &name).await);
+    }
+    println!("{kills} writers were killed");
+    assert!(kills > 0, "at least one in the middle");
+}
