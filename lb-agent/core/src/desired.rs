@@ -118,7 +118,7 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     memo.update(inputs);
     // The older of two services goes first, and those of one age by name.
     let mut plans: Vec<_> = memo.plans().collect();
-    plans.sort_by_key(|(service, _)| service.created_s.unwrap_or(u64::MAX));
+    plans.sort_by_key(|(made_s, _)| *made_s);
 
     let mut problems = Vec::new();
     let mut vips = Vec::new();

@@ -8,6 +8,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use ipnet::IpNet;
@@ -77,15 +78,11 @@ pub fn plan(
 
 /// Notes what is in use now and will not be.
 fn give_up(current: &Image, target: &Image, ledger: &mut Ledger, now: Timestamp) {
-    for id in current.nodes.keys() {
-        if !target.nodes.contains_key(id) {
-            ledger.give_up(Given::Node(*id), now);
-        }
+    for id in gone(&current.nodes, &target.nodes) {
+        ledger.give_up(Given::Node(id), now);
     }
-    for id in current.backends.keys() {
-        if !target.backends.contains_key(id) {
-            ledger.give_up(Given::Backend(*id), now);
-        }
+    for id in gone(&current.backends, &target.backends) {
+        ledger.give_up(Given::Backend(id), now);
     }
     for (key, FrontendImage { value: old, .. }) in &current.frontends {
         let new = target.frontends.get(key).map(|new| &new.value);
@@ -98,11 +95,29 @@ fn give_up(current: &Image, target: &Image, ledger: &mut Ledger, now: Timestamp)
     }
 }
 
-/// The lowest numbers from `first` to `end` that are not taken.
-fn free(taken: BTreeSet<u16>, first: u16, end: u32) -> impl Iterator<Item = u16> {
+/// The ids of `current` that `target` has not: one walk over both.
+fn gone<V>(current: &BTreeMap<u16, V>, target: &BTreeMap<u16, V>) -> impl Iterator<Item = u16> {
+    let mut left = target.keys().peekable();
+    current.keys().copied().filter(move |id| {
+        while left.next_if(|kept| *kept < id).is_some() {}
+        left.next_if(|kept| *kept == id).is_none()
+    })
+}
+
+/// By id: whether it is among these.
+fn taken(ids: impl Iterator<Item = u16>) -> Vec<bool> {
+    let mut taken = vec![false; usize::from(u16::MAX) + 1];
+    for id in ids {
+        taken[usize::from(id)] = true;
+    }
+    taken
+}
+
+/// The lowest ids from `first` to `end` that are not taken.
+fn free(taken: Vec<bool>, first: u16, end: u32) -> impl Iterator<Item = u16> {
     (first..=u16::MAX)
         .take_while(move |n| u32::from(*n) < end)
-        .filter(move |n| !taken.contains(n))
+        .filter(move |n| !taken[usize::from(*n)])
 }
 
 struct Nodes {
@@ -122,11 +137,11 @@ impl Nodes {
             .iter()
             .map(|(id, n)| (n.name.name, *id))
             .collect();
-        let mut taken: BTreeSet<u16> = current.nodes.keys().copied().collect();
-        taken.extend(ledger.quarantined().filter_map(|given| match given {
+        let quarantined = ledger.quarantined().filter_map(|given| match given {
             Given::Node(id) => Some(id),
             Given::Backend(_) | Given::Frontend(_) | Given::Chunks(..) => None,
-        }));
+        });
+        let taken = taken(current.nodes.keys().copied().chain(quarantined));
         let mut free = free(taken, 1, ledger.sizes.nodes);
         let (mut ids, mut images) = (BTreeMap::new(), BTreeMap::new());
         for (name, peer) in &desired.peers {
@@ -187,8 +202,11 @@ fn node_value(peer: &Peer) -> NodeValue {
     value
 }
 
+/// There may be tens of thousands, and this is done for every change: hence
+/// sorted lists and no trees where nothing is kept.
 struct Backends {
-    ids: BTreeMap<LocalBackend, u16>,
+    /// Sorted by the backend.
+    ids: Vec<(LocalBackend, u16)>,
     values: BTreeMap<u16, BackendValue>,
 }
 
@@ -199,7 +217,7 @@ impl Backends {
         ledger: &mut Ledger,
         problems: &mut Vec<Problem>,
     ) -> Self {
-        let known: BTreeMap<_, _> = current
+        let mut known: Vec<_> = current
             .backends
             .iter()
             .map(|(id, value)| {
@@ -209,20 +227,23 @@ impl Backends {
                 )
             })
             .collect();
-        let mut taken: BTreeSet<u16> = current.backends.keys().copied().collect();
-        taken.extend(ledger.quarantined().filter_map(|given| match given {
+        known.sort_unstable();
+        let quarantined = ledger.quarantined().filter_map(|given| match given {
             Given::Backend(id) => Some(id),
             Given::Node(_) | Given::Frontend(_) | Given::Chunks(..) => None,
-        }));
+        });
+        let taken = taken(current.backends.keys().copied().chain(quarantined));
         let mut free = free(taken, 0, ledger.sizes.backends);
-        let (mut ids, mut values) = (BTreeMap::new(), BTreeMap::new());
+        let mut ids = Vec::with_capacity(desired.local.len());
+        let mut values = Vec::with_capacity(desired.local.len());
         for (backend, link) in &desired.local {
             let addr = Addr::from(backend.address);
             let flags = match backend.delivery {
                 Delivery::Stack => 0,
                 Delivery::Direct => backend::flags::DIRECT,
             };
-            let known = known.get(&(addr, backend.port, flags)).copied();
+            let place = known.binary_search_by_key(&(addr, backend.port, flags), |(key, _)| *key);
+            let known = place.ok().map(|place| known[place].1);
             let fresh = || Some((free.next()?, ledger.next_generation()));
             let Some((id, generation)) = known.or_else(fresh) else {
                 problems.push(Problem::TooManyLocalBackends {
@@ -231,7 +252,7 @@ impl Backends {
                 });
                 continue;
             };
-            ids.insert(*backend, id);
+            ids.push((*backend, id));
             let value = BackendValue {
                 addr,
                 port: backend.port,
@@ -239,15 +260,15 @@ impl Backends {
                 ifindex: link.unwrap_or(0),
                 flags,
             };
-            values.insert(id, value);
+            values.push((id, value));
         }
+        let values = values.into_iter().collect();
         Self { ids, values }
     }
 
     fn target(&self, backend: &LocalBackend) -> Target {
-        self.ids
-            .get(backend)
-            .map_or(Target::NONE, |id| Target::local(*id))
+        let place = self.ids.binary_search_by_key(backend, |(known, _)| *known);
+        place.map_or(Target::NONE, |place| Target::local(self.ids[place].1))
     }
 }
 

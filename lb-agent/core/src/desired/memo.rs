@@ -22,6 +22,9 @@ pub struct Memo {
 #[derive(Debug)]
 struct Entry {
     service: Arc<Service>,
+    /// When it was made, the youngest last; here, since services lie all over
+    /// the memory.
+    made_s: u64,
     slices: Option<Arc<Vec<Slice>>>,
     /// The addresses that it was planned for.
     served: Vec<IpAddr>,
@@ -72,10 +75,9 @@ impl Roster {
 }
 
 impl Memo {
-    pub(super) fn plans(&self) -> impl Iterator<Item = (&Service, &Plan)> {
-        self.entries
-            .iter()
-            .map(|entry| (&*entry.service, &entry.plan))
+    /// All plans, with when their service was made.
+    pub(super) fn plans(&self) -> impl Iterator<Item = (u64, &Plan)> {
+        self.entries.iter().map(|entry| (entry.made_s, &entry.plan))
     }
 
     pub(super) fn assignment(&self) -> Arc<Assignment> {
@@ -138,6 +140,7 @@ impl Memo {
                         &self.roster,
                         old.as_ref().map(|old| &old.plan),
                     ),
+                    made_s: service.created_s.unwrap_or(u64::MAX),
                     service: service.clone(),
                     slices,
                 },
