@@ -2,7 +2,7 @@
 
 use lb_common::flow::{TCP, UDP, state};
 use lb_common::verdict::Reason;
-use lb_tests::object::action::{TC_SHOT, TC_UNSPEC, XDP_PASS};
+use lb_tests::object::action::{TC_REDIRECT, TC_SHOT, TC_UNSPEC, XDP_PASS};
 use lb_tests::object::world::{BOTH, Family, World, frame, leaving, port};
 use lb_tests::packet::{Segment, fragment, icmp, ip, tagged};
 
@@ -330,5 +330,53 @@ fn an_error_of_a_pod_about_a_flow_comes_from_the_vip_and_quotes_it() {
         world.establish(client, vip);
         let ran = world.egress(&error(family.pod(), data(family.pod())));
         expect_frame(&ran, NEXT, &reasons, &error(vip, data(vip)));
+    }
+}
+
+#[test]
+fn answers_of_flows_past_the_stack_leave_past_it() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        world.establish(family.client(), family.vip(port::DIRECT));
+        for size in [0, 1, 1400] {
+            let [sent, out] = answer(family, port::DIRECT, |data| data.payload(&vec![b'd'; size]));
+            let ran = world.run("lb_return", &sent).expect("taken");
+            expect_frame(&ran, TC_REDIRECT, REPLY, &out);
+        }
+    }
+}
+
+#[test]
+fn what_else_a_pod_sends_takes_its_usual_way() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        // This flow goes through the stack, and so do its answers.
+        world.establish(family.client(), family.vip(port::HERE));
+        let [of_the_flow, _] = answer(family, port::HERE, |data| data.payload(b"data"));
+        let mut other = family.client();
+        other.set_port(7);
+        let of_none = Segment::tcp(family.pod(), other, "PA").payload(b"data");
+        for sent in [of_the_flow, leaving(&of_none.packet())] {
+            let ran = world.run("lb_return", &sent).expect("taken");
+            expect_frame(&ran, NEXT, &[], &sent);
+        }
+    }
+}
+
+#[test]
+fn what_has_no_note_is_not_delivered_past_the_stack() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        for to in [family.pod(), family.vip(port::DIRECT), family.stranger(80)] {
+            let sent = frame(&Segment::tcp(family.client(), to, "A").packet());
+            let ran = world.run("lb_deliver", &sent).expect("taken");
+            expect_frame(&ran, NEXT, &[], &sent);
+        }
     }
 }
