@@ -1,5 +1,4 @@
 //! `cargo xtask bench`: what a packet costs in the kernel.
-#![expect(clippy::print_stdout, reason = "the result is the output")]
 
 use std::process::ExitCode;
 
@@ -8,6 +7,7 @@ use clap::{Args, ValueEnum};
 use lb_tests::bench::{self, Effort, Parts};
 use lb_tests::require::is_root;
 
+use crate::report::say;
 use crate::{build_ebpf, report, setup};
 
 #[derive(Debug, Args)]
@@ -53,9 +53,9 @@ impl Bench {
         report::step("measuring; anything else that runs here disturbs it");
         let result = bench::run(effort, parts, |what| report::step(what))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&result)?);
+            say!("{}", serde_json::to_string_pretty(&result)?);
         } else {
-            print!("{}", result.table());
+            say!("{}", result.table().trim_end());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,5 +1,4 @@
 //! `cargo xtask image`: container images, without a container engine.
-#![expect(clippy::print_stdout, reason = "a command line's answers")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use clap::Args;
 use lb_tests::image::{self, Layer};
 use lb_tests::kubernetes::{AGENT_IMAGE, IMAGE_FILES, POD_IMAGE, SEED_IMAGES};
 
+use crate::report::say;
 use crate::workspace::target;
 use crate::{build, setup};
 
@@ -34,7 +34,7 @@ impl Image {
             None => folder()?.join(IMAGE_FILES[0]),
         };
         agent(&programs, &self.name)?.write(&path)?;
-        println!("{} in {}", self.name, path.display());
+        say!("{} in {}", self.name, path.display());
         Ok(ExitCode::SUCCESS)
     }
 }

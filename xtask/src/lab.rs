@@ -1,5 +1,4 @@
 //! `cargo xtask lab`: the lab's command line.
-#![expect(clippy::print_stdout, reason = "a command line's answers")]
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use lb_tests::netns::Namespace;
 use lb_tests::require::is_root;
 use lb_tests::{interrupt, wait};
 
+use crate::report::say;
 use crate::workspace::release_folder;
 use crate::{build, image, report, setup};
 
@@ -138,7 +138,7 @@ impl Up {
         interrupt::arm()?;
         report::step("bringing up a Kubernetes cluster in the lab");
         let cluster = Cluster::up(spec, self.kube_proxy.into(), &images)?;
-        println!(
+        say!(
             "{}",
             cluster.kubectl().run(&["get", "nodes", "-o", "wide"])?
         );
@@ -249,7 +249,7 @@ fn path_with_agent(lab: &lab::Lab) -> Result<std::ffi::OsString> {
 }
 
 fn status(lab: &lab::Lab) -> Result<()> {
-    println!("{:<20} {:<48} RUNS", "NAMESPACE", "ADDRESSES");
+    say!("{:<20} {:<48} RUNS", "NAMESPACE", "ADDRESSES");
     for namespace in lab.namespaces()? {
         let runs = lab
             .nodes()
@@ -263,12 +263,12 @@ fn status(lab: &lab::Lab) -> Result<()> {
             })
             .unwrap_or_default();
         let addresses = uplink_addresses(&namespace)?;
-        println!("{:<20} {addresses:<48} {runs}", namespace.name());
+        say!("{:<20} {addresses:<48} {runs}", namespace.name());
     }
-    println!();
+    say!();
     for service in &lab.manifests.services {
         if lab.spec().manifests.is_none() {
-            println!(
+            say!(
                 "service {}: {} port {} at {}",
                 service.name,
                 service.protocol.name(),
@@ -277,8 +277,8 @@ fn status(lab: &lab::Lab) -> Result<()> {
             );
         }
     }
-    println!("manifests: {}", lab.manifest_folder().display());
-    println!("logs: {}/node*/agent.log", lab.folder().display());
+    say!("manifests: {}", lab.manifest_folder().display());
+    say!("logs: {}/node*/agent.log", lab.folder().display());
     Ok(())
 }
 

@@ -1,5 +1,4 @@
 //! `cargo xtask maps-doc`: `lb-common/MAPS.md`, from the list of the maps.
-#![expect(clippy::print_stdout, reason = "a command line's answer")]
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,6 +9,7 @@ use clap::Args;
 use lb_common::LAYOUT_VERSION;
 use lb_common::maps::{Kind, MAPS, Map, PIN_ROOT};
 
+use crate::report::say;
 use crate::workspace::root;
 
 /// Where the document is, from the root.
@@ -33,10 +33,10 @@ impl MapsDoc {
                 there == text,
                 "{DOCUMENT} is stale: run `cargo xtask maps-doc`"
             );
-            println!("{DOCUMENT} is as it should be");
+            say!("{DOCUMENT} is as it should be");
         } else {
             fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-            println!("wrote {}", path.display());
+            say!("wrote {}", path.display());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -2,7 +2,8 @@
 //! output of a command stays its own.
 #![expect(clippy::print_stderr, reason = "progress is for whoever watches")]
 
-use std::fmt::Display;
+use std::fmt::{Arguments, Display};
+use std::io::Write as _;
 
 /// One step, as it begins.
 pub(crate) fn step(what: impl Display) {
@@ -12,3 +13,16 @@ pub(crate) fn step(what: impl Display) {
 pub(crate) fn error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
+
+/// Writes a line of a command's answer. If nobody reads on (`| head`), the rest
+/// is lost, and the work goes on: there may be something to take down.
+pub(crate) fn line(text: Arguments<'_>) {
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// As `println!`, but for [`line`].
+macro_rules! say {
+    () => { crate::report::line(format_args!("")) };
+    ($($text:tt)+) => { crate::report::line(format_args!($($text)+)) };
+}
+pub(crate) use say;

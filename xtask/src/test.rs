@@ -1,5 +1,4 @@
 //! `cargo xtask test`: all tests, and how many there were.
-#![expect(clippy::print_stdout, reason = "passes on what the tests print")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
@@ -12,6 +11,7 @@ use clap::Args;
 use lb_tests::kubernetes::API_TOOLS;
 use lb_tests::require::is_root;
 
+use crate::report::say;
 use crate::workspace::{cargo, run, target};
 use crate::{build, build_ebpf, image, report, setup};
 
@@ -60,7 +60,7 @@ impl Test {
             total += counts;
             whole &= succeeded;
         }
-        println!("{}", total.line());
+        say!("{}", total.line());
         Ok(if whole {
             ExitCode::SUCCESS
         } else {
@@ -90,7 +90,7 @@ impl Test {
         let mut counts = Counts::default();
         for line in BufReader::new(output).lines() {
             let line = line.context("cannot read what the tests print")?;
-            println!("{line}");
+            say!("{line}");
             counts += Counts::of(&line);
         }
         let status = child.wait().context("cannot wait for cargo test")?;

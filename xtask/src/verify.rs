@@ -1,5 +1,4 @@
 //! `cargo xtask verify`: every program through the running kernel's verifier.
-#![expect(clippy::print_stdout, reason = "the result is the output")]
 
 use std::process::ExitCode;
 
@@ -9,6 +8,7 @@ use lb_tests::object::verify::{LIMIT, verify};
 use lb_tests::require::is_root;
 
 use crate::build_ebpf;
+use crate::report::say;
 use crate::workspace::target;
 
 #[derive(Debug, Args)]
@@ -27,18 +27,25 @@ impl Verify {
         build_ebpf::build()?;
         let programs = verify(&target().join("bpf").join("lb.o"))?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&programs)?);
+            say!("{}", serde_json::to_string_pretty(&programs)?);
             return Ok(ExitCode::SUCCESS);
         }
-        println!(
+        say!(
             "{:<12} {:>12} {:>10} {:>8} {:>12}",
-            "", "instructions", "verified", "of limit", "machine code"
+            "",
+            "instructions",
+            "verified",
+            "of limit",
+            "machine code"
         );
         for program in &programs {
             let share = f64::from(program.verified) / f64::from(LIMIT) * 100.0;
-            println!(
+            say!(
                 "{:<12} {:>12} {:>10} {share:>7.1}% {:>12}",
-                program.program, program.instructions, program.verified, program.bytes
+                program.program,
+                program.instructions,
+                program.verified,
+                program.bytes
             );
         }
         Ok(ExitCode::SUCCESS)

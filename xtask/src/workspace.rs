@@ -1,5 +1,6 @@
 //! Where things are, and cargo as one would start it oneself.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -54,10 +55,12 @@ pub(crate) fn foreign(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// Runs with our output and input, to the end.
+/// Runs with our input, to the end. What it prints is progress, as is all that
+/// is done before a command's own answer.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let shown = describe(command);
     let status = command
+        .stdout(io::stderr())
         .status()
         .with_context(|| format!("cannot run `{shown}`"))?;
     ensure!(status.success(), "`{shown}` failed ({status})");

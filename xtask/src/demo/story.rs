@@ -1,10 +1,11 @@
 //! What the demo says: words as it goes, or one document at the end.
-#![expect(clippy::print_stdout, reason = "the demo's words are its answer")]
 
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::{Map, Value, json};
+
+use crate::report::say;
 
 pub(super) struct Story {
     aloud: bool,
@@ -26,13 +27,13 @@ impl Story {
 
     pub(super) fn chapter(&self, title: &str) {
         if self.aloud {
-            println!("\n## {title}\n");
+            say!("\n## {title}\n");
         }
     }
 
     pub(super) fn say(&self, line: &str) {
         if self.aloud {
-            println!("   {line}");
+            say!("   {line}");
         }
     }
 
@@ -74,7 +75,7 @@ impl Story {
             self.note("not_as_promised", json!(broken));
             self.note("ok", json!(kept));
             let text = serde_json::to_string_pretty(&self.document).context("it is plain data")?;
-            println!("{text}");
+            say!("{text}");
         }
         Ok(if kept {
             ExitCode::SUCCESS
