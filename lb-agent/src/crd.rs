@@ -21,6 +21,7 @@ mod configuration_state;
 pub mod ip_address_pool;
 pub mod l2_advertisement;
 mod rule;
+pub(crate) mod schema;
 mod selector;
 mod service_status;
 mod tidy;

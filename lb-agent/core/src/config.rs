@@ -51,7 +51,7 @@ pub use selector::{LabelSelector, Operator, Requirement, SelectorError};
 pub use timers::Timers;
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use declared::{Declared, Object};
@@ -80,7 +80,7 @@ impl Configuration {
     /// Everything that is wrong, by kind and name.
     pub fn of(declared: &Declared, nodes: &[&Labels]) -> Result<Self, Vec<Refused>> {
         let declared = declared.clone().sorted();
-        let mut refusals = Refusals::default();
+        let mut refusals = Refusals(declared.refused.clone());
         let configuration = Self::read(&declared, &mut refusals);
         together::check(&declared, nodes, &configuration, &mut refusals);
         if refusals.0.is_empty() {
@@ -131,8 +131,8 @@ fn by_name<T, U>(
     let mut all = BTreeMap::new();
     for object in objects {
         let mut wrong = |reason| {
+            let field = object.place.name_field();
             let object = object.place.object.clone();
-            let field = "metadata.name".to_string();
             refusals.0.push(Refused {
                 object,
                 field,
@@ -164,6 +164,7 @@ impl Declared {
         sort(&mut self.peers);
         sort(&mut self.communities);
         sort(&mut self.bfd_profiles);
+        self.refused.sort();
         self
     }
 }

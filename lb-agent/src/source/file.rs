@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_core::config::Refused;
 use lb_core::model::{Facts, ServiceName, Slice};
 use notify::event::{AccessKind, AccessMode};
 use notify::{EventKind, RecursiveMode, Watcher as _};
@@ -27,8 +28,9 @@ use tokio::time::timeout;
 
 use super::State;
 use super::object::{Ignored, Ours, SliceName};
-use super::yaml::{self, Objects};
+use super::yaml::{self, ConfigObject, Objects};
 
+mod config;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +48,17 @@ pub struct Manifests {
     /// Worth a word, each once.
     pub unknown_kinds: BTreeSet<String>,
     pub ignored: Vec<Ignored>,
+    /// What is wrong with the configuration, and where; the facts have it as
+    /// well.
+    pub refused: Vec<FileRefused>,
+}
+
+/// Something that is wrong with an object, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRefused {
+    pub path: PathBuf,
+    pub line: Option<u64>,
+    pub refused: Refused,
 }
 
 impl Manifests {
@@ -75,6 +88,17 @@ impl fmt::Display for FileMistake {
         }
         write!(f, ": {}", self.reason)
     }
+}
+
+/// Reads a text, as if it stood in a file of this name.
+pub fn read(name: &Path, text: &str, ours: &Ours) -> Result<Manifests, Vec<FileMistake>> {
+    let mut folder = Folder::new(name, ours.clone());
+    let file = File {
+        version: Version::default(),
+        objects: yaml::parse(text, ours),
+    };
+    folder.files.insert(name.to_owned(), file);
+    folder.understand(Vec::new())
 }
 
 /// Reads a folder, or a single file, once.
@@ -196,7 +220,7 @@ struct File {
 }
 
 /// Tells whether a file is still the one that was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct Version {
     device: u64,
     inode: u64,
@@ -233,13 +257,21 @@ impl Folder {
     }
 
     fn load(&mut self) -> Result<Manifests, Vec<FileMistake>> {
-        let mut mistakes = self.refresh().map_err(|error| {
+        let mistakes = self.refresh().map_err(|error| {
             vec![FileMistake {
                 path: self.path.clone(),
                 line: None,
                 reason: error.to_string(),
             }]
         })?;
+        self.understand(mistakes)
+    }
+
+    /// What the files that were read say together.
+    fn understand(
+        &mut self,
+        mut mistakes: Vec<FileMistake>,
+    ) -> Result<Manifests, Vec<FileMistake>> {
         for (path, file) in &self.files {
             let wrong = file.objects.as_ref().err().into_iter().flatten();
             mistakes.extend(wrong.map(|mistake| FileMistake {
@@ -284,6 +316,7 @@ impl Folder {
     fn merge(&self, mistakes: &mut Vec<FileMistake>) -> Manifests {
         let mut manifests = Manifests::default();
         let mut seen = BTreeMap::new();
+        let mut config = config::Files::default();
         let mut slices: BTreeMap<ServiceName, BTreeMap<SliceName, Slice>> = BTreeMap::new();
         for (path, file) in &self.files {
             let Ok(objects) = &file.objects else {
@@ -328,6 +361,11 @@ impl Folder {
                     manifests.facts.foreign.insert(name.clone(), value);
                 }
             }
+            for object in &objects.config {
+                let ConfigObject { kind, name, .. } = &object.value;
+                once(kind, name.to_string(), object.line);
+                config.add(path, object);
+            }
             let ignored = objects.ignored.iter().map(|ignored| ignored.value.clone());
             manifests.ignored.extend(ignored);
             manifests
@@ -340,6 +378,9 @@ impl Folder {
             (service, slices)
         });
         manifests.facts.slices = slices.collect();
+        let kept = config.kept(&self.last.config, &manifests.facts.nodes);
+        manifests.refused = config.refused(&kept);
+        manifests.facts.config = kept;
         manifests
     }
 }

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use lb_core::model::ServiceName;
 
+pub mod config;
 pub(in crate::source) mod convert;
+pub(in crate::source) mod legacy;
 pub(in crate::source) mod service;
 pub(in crate::source) mod shape;
 

@@ -1,9 +1,10 @@
 //! Kubernetes manifests, as files: several YAML documents (or JSON) to objects.
 //!
-//! Only the fields that matter are looked at, and only objects of four kinds:
-//! Service, EndpointSlice, Node and Namespace, alone or in a List. Other kinds are named,
-//! so that somebody can be told. What is wrong with one document is told with
-//! its line, and the other documents are looked at all the same.
+//! Only the fields that matter are looked at, and only objects of some kinds:
+//! Service, EndpointSlice, Node, Namespace and what makes up the configuration,
+//! alone or in a List. Other kinds are named, so that somebody can be told. What
+//! is wrong with one document is told with its line, and the other documents are
+//! looked at all the same.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,9 +12,14 @@ use std::sync::Arc;
 use lb_core::model::{Labels, Node, Service, Slice};
 use serde_saphyr::{MessageFormatter as _, Spanned, UserMessageFormatter};
 
+mod config;
 mod document;
 #[cfg(test)]
 mod tests;
+mod tree;
+
+pub use config::ConfigObject;
+pub use tree::Lines;
 
 use super::object::service::{labels, service};
 use super::object::{Ignored, Ours, SliceName, convert};
@@ -27,6 +33,8 @@ pub struct Objects {
     pub nodes: Vec<At<Arc<Node>>>,
     /// With their labels.
     pub namespaces: Vec<At<(Arc<str>, Arc<Labels>)>>,
+    /// What makes up the configuration.
+    pub config: Vec<At<ConfigObject>>,
     /// Objects of a known kind that are not for us, and why.
     pub ignored: Vec<At<Ignored>>,
     pub unknown_kinds: BTreeSet<String>,
@@ -119,6 +127,10 @@ fn add(
             }
             None => Err("a Namespace without a name".to_owned()),
         },
+        Kind::Config(body) => config::object(body, &metadata).map(|read| match read {
+            Ok(object) => objects.config.push(at(line, object)),
+            Err(kind) => drop(objects.unknown_kinds.insert(kind.to_owned())),
+        }),
         Kind::List(items) => {
             for item in items {
                 add(item, ours, objects, mistakes);

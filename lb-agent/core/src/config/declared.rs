@@ -17,6 +17,8 @@ pub struct Declared {
     pub bfd_profiles: Vec<Object<BfdProfileSpec>>,
     /// Those that peers name, by name.
     pub secrets: BTreeMap<String, Secret>,
+    /// What could not even be read.
+    pub refused: Vec<super::Refused>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -84,6 +84,15 @@ impl Place {
         }
     }
 
+    /// The path of the name.
+    #[must_use]
+    pub fn name_field(&self) -> String {
+        match &self.entry {
+            None => "metadata.name".to_string(),
+            Some(entry) => format!("{entry}.name"),
+        }
+    }
+
     /// The path of a field, as it stands in this object. `field` is that of
     /// the object of its own: `addresses[1]`.
     #[must_use]

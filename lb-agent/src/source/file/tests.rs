@@ -133,3 +133,103 @@ async fn changes_are_seen_and_a_broken_file_keeps_the_last_good_state() {
     drop(states);
     task.await.unwrap();
 }
+
+fn pool(name: &str, addresses: &str) -> String {
+    format!(
+        "apiVersion: metallb.io/v1beta1\nkind: IPAddressPool\nmetadata: {{name: {name}}}\n\
+         spec:\n  addresses:\n  - {addresses}\n"
+    )
+}
+
+fn refused(manifests: &Manifests) -> Vec<String> {
+    let refused = manifests.refused.iter().map(|it| {
+        let name = it.path.file_name().unwrap_or_default().to_string_lossy();
+        format!("{name}:{}: {}", it.line.unwrap_or(0), it.refused)
+    });
+    refused.collect()
+}
+
+#[test]
+fn files_that_contradict_each_other_are_told_with_file_line_and_field() {
+    let folder = Folder::new("overlap");
+    folder.write("a.yaml", &pool("a", "192.0.2.0/24"));
+    folder.write(
+        "b.yaml",
+        &format!("{}---\n{}", node("b"), pool("b", "192.0.2.9/32")),
+    );
+    let all = load(&folder.0).unwrap();
+    let expected = "b.yaml:9: IPAddressPool b: spec.addresses[0]: \"192.0.2.9/32\" overlaps with \
+                    already defined \"192.0.2.0/24\" of pool \"a\"";
+    assert_eq!(refused(&all), [expected]);
+    assert_eq!(*all.facts.config.refused, [all.refused[0].refused.clone()]);
+    assert_eq!(nodes(&all), ["b"], "the rest is read");
+}
+
+#[test]
+fn a_wrong_configuration_keeps_the_last_good_one_and_nothing_else() {
+    let path = Folder::new("kept");
+    let mut folder = super::Folder::new(&path.0, Ours::default());
+    path.write("pool.yaml", &pool("a", "192.0.2.0/24"));
+    let good = folder.load().unwrap().facts.config;
+    path.write(
+        "pool.yaml",
+        &pool("a", "192.0.2.0/24 # a comment\n  colour: red"),
+    );
+    path.write("node.yaml", &node("a"));
+    let stale = folder.load().unwrap();
+    let expected = "pool.yaml:7: IPAddressPool a: spec.colour: there is no such field";
+    assert_eq!(refused(&stale), [expected]);
+    assert_eq!(nodes(&stale), ["a"]);
+    let kept = &stale.facts.config.good;
+    assert!(Arc::ptr_eq(
+        kept.as_ref().unwrap(),
+        good.good.as_ref().unwrap()
+    ));
+    path.write("pool.yaml", &pool("a", "192.0.2.0/25"));
+    let new = folder.load().unwrap().facts.config;
+    assert!(new.refused.is_empty() && new.good != good.good);
+}
+
+#[test]
+fn one_object_in_two_files_is_a_mistake() {
+    let folder = Folder::new("twice");
+    folder.write("a.yaml", &pool("a", "192.0.2.0/25"));
+    folder.write("b.yaml", &pool("a", "192.0.2.128/25"));
+    let mistakes = load(&folder.0).unwrap_err();
+    let said = mistakes[0].to_string();
+    assert!(said.contains("IPAddressPool default/a is in"), "{said}");
+}
+
+const PEER: &str = "apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: {name: router, namespace: metallb-system}
+spec: {myASN: 1, peerASN: 2, peerAddress: 10.0.0.1, passwordSecret: {name: bgp}}
+";
+
+const SECRET: &str = "apiVersion: v1
+kind: Secret
+metadata: {name: bgp, namespace: metallb-system}
+type: kubernetes.io/basic-auth
+data: {password: aHVudGVyMg==}
+";
+
+#[test]
+fn passwords_come_from_secrets_of_the_same_namespace() {
+    let folder = Folder::new("secret");
+    folder.write("peer.yaml", PEER);
+    let missing = load(&folder.0).unwrap();
+    let said = refused(&missing);
+    assert!(
+        said[0].starts_with("peer.yaml:4: BGPPeer router: spec.passwordSecret: "),
+        "{said:?}"
+    );
+    folder.write(
+        "secret.yaml",
+        &SECRET.replace("metallb-system", "elsewhere"),
+    );
+    assert_eq!(refused(&load(&folder.0).unwrap()), said);
+    folder.write("secret.yaml", SECRET);
+    let config = load(&folder.0).unwrap().facts.config.good.unwrap();
+    let password = config.peers["router"].password.as_ref();
+    assert_eq!(password.unwrap().reveal(), "hunter2");
+}

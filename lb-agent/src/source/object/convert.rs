@@ -93,7 +93,7 @@ pub(in crate::source) fn node(metadata: &Metadata, body: NodeBody) -> Result<Nod
     })
 }
 
-pub(super) fn name(metadata: &Metadata) -> Result<ServiceName, String> {
+pub(in crate::source) fn name(metadata: &Metadata) -> Result<ServiceName, String> {
     let name = metadata.name.as_deref().ok_or("it has no metadata.name")?;
     let namespace = metadata.namespace.as_deref().unwrap_or("default");
     Ok(ServiceName::new(namespace, name))

@@ -7,11 +7,14 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use lb_core::config;
 use serde::Deserialize;
 use serde::de::{self, DeserializeOwned, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
+use super::config::{ConfigBody, SecretBody};
+use super::tree::Tree;
 use crate::source::object::shape::{Metadata, NodeBody, ServiceBody, SliceBody};
 
 #[derive(Debug)]
@@ -26,6 +29,7 @@ pub(super) enum Kind {
     EndpointSlice(SliceBody),
     Node(Box<NodeBody>),
     Namespace,
+    Config(ConfigBody),
     List(Vec<Spanned<Document>>),
     Other(String),
     None,
@@ -46,6 +50,8 @@ struct Fields {
     service: ServiceBody,
     node: NodeBody,
     slice: SliceBody,
+    config: Tree,
+    secret: SecretBody,
     items: Vec<Spanned<Document>>,
     /// What came before the kind.
     early: Vec<(String, Value)>,
@@ -68,7 +74,8 @@ impl<'de> Visitor<'de> for Fields {
                     let items: Option<Vec<_>> = map.next_value()?;
                     self.items = items.unwrap_or_default();
                 }
-                "spec" | "status" | "addressType" | "endpoints" | "ports" => match &self.kind {
+                "spec" | "status" | "addressType" | "endpoints" | "ports" | "data"
+                | "stringData" | "type" => match &self.kind {
                     None => self.early.push((key, map.next_value()?)),
                     Some(_) => self.field(&key, MapField(&mut map, PhantomData))?,
                 },
@@ -100,6 +107,10 @@ impl Fields {
             ("EndpointSlice", "addressType") => self.slice.address_type = Some(field.read()?),
             ("EndpointSlice", "endpoints") => self.slice.endpoints = field.read()?,
             ("EndpointSlice", "ports") => self.slice.ports = field.read()?,
+            ("ConfigMap" | "Secret", "data") => self.secret.data = field.read()?,
+            ("Secret", "stringData") => self.secret.string_data = field.read()?,
+            ("Secret", "type") => self.secret.kind = Some(field.read()?),
+            (kind, "spec") if config::Kind::of(kind).is_some() => self.config = field.read()?,
             _ => field.skip()?,
         }
         Ok(())
@@ -111,6 +122,7 @@ impl Fields {
         let kind = self.kind.as_deref().unwrap_or_default();
         let group = match kind {
             "EndpointSlice" => "discovery.k8s.io/",
+            kind if config::Kind::of(kind).is_some() => "metallb.io/",
             _ => "v1",
         };
         let ours = self.api.as_deref().is_none_or(|api| api.starts_with(group));
@@ -123,6 +135,13 @@ impl Fields {
             "EndpointSlice" => Kind::EndpointSlice(self.slice),
             "Node" => Kind::Node(Box::new(self.node)),
             "Namespace" => Kind::Namespace,
+            "ConfigMap" => Kind::Config(ConfigBody::Map(self.secret.data)),
+            "Secret" => Kind::Config(ConfigBody::Secret(self.secret)),
+            kind if let Some(kind) = config::Kind::of(kind) => Kind::Config(ConfigBody::Object {
+                kind,
+                api: self.api.unwrap_or_default(),
+                spec: self.config,
+            }),
             _ if !self.items.is_empty() => Kind::List(self.items),
             _ => match (self.kind, self.api) {
                 (None, _) => Kind::None,

@@ -224,6 +224,7 @@ fn declared() -> impl Strategy<Value = Declared> {
                 communities,
                 bfd_profiles: bfd,
                 secrets: secrets.into_iter().collect::<BTreeMap<_, _>>(),
+                refused: Vec::new(),
             },
         )
 }
