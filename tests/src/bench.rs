@@ -27,7 +27,7 @@ use lb_common::table::{Slot, Target};
 use lb_common::verdict::Reason;
 use serde::Serialize;
 
-use self::kernel::{Hook, Kernel, LEN, Load, WARM_UP};
+use self::kernel::{Hook, Kernel, LEN, Load, RUNS, WARM_UP};
 use crate::object::Sizes;
 use crate::object::world::{Family, World, frame, node, port};
 use crate::packet::Segment;
@@ -41,7 +41,7 @@ const SIZES: Sizes = Sizes {
     flows: 1 << 20,
     udp_flows: 1024,
     embryo_sets: 16_384,
-    filter_words: 131_072,
+    filter_words: 16_384,
 };
 
 const MANY: u32 = 1 << 16;
@@ -138,7 +138,7 @@ impl Effort {
     };
     pub const QUICK: Self = Self {
         loads: 3,
-        packets: 1 << 18,
+        packets: 1 << 17,
     };
 }
 
@@ -149,8 +149,14 @@ pub struct Parts {
     pub end_to_end: bool,
 }
 
-/// Measures; `progress` hears of every load.
-pub fn run(effort: Effort, parts: Parts, mut progress: impl FnMut(&str)) -> Result<Report> {
+/// Measures; of the programs those cases whose name contains `case`. `progress`
+/// hears of every load.
+pub fn run(
+    effort: Effort,
+    parts: Parts,
+    case: &str,
+    mut progress: impl FnMut(&str),
+) -> Result<Report> {
     let mut report = Report {
         loads: effort.loads,
         packets: effort.packets,
@@ -158,7 +164,7 @@ pub fn run(effort: Effort, parts: Parts, mut progress: impl FnMut(&str)) -> Resu
         end_to_end: Vec::new(),
     };
     if parts.programs {
-        report.lines = programs(effort, &mut progress)?;
+        report.lines = programs(effort, case, &mut progress)?;
     }
     if parts.end_to_end {
         report.end_to_end = end_to_end::run(effort, &mut progress)?;
@@ -166,8 +172,10 @@ pub fn run(effort: Effort, parts: Parts, mut progress: impl FnMut(&str)) -> Resu
     Ok(report)
 }
 
-fn programs(effort: Effort, mut progress: impl FnMut(&str)) -> Result<Vec<Line>> {
-    let cases = cases();
+fn programs(effort: Effort, named: &str, mut progress: impl FnMut(&str)) -> Result<Vec<Line>> {
+    let mut cases = cases();
+    cases.retain(|case| case.name.contains(named));
+    ensure!(!cases.is_empty(), "no case is named like \"{named}\"");
     let mut rounds: Vec<Vec<(f64, f64)>> = vec![Vec::new(); cases.len()];
     for load in 0..effort.loads {
         progress(&format!("load {} of {}", load + 1, effort.loads));
@@ -204,6 +212,9 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 fn round(cases: &[Case], effort: Effort) -> Result<Vec<(f64, f64)>> {
     let mut results = vec![(0.0, 0.0); cases.len()];
     for flows in [1, MANY, MOST] {
+        if cases.iter().all(|case| case.yardstick != flows) {
+            continue;
+        }
         let mut kernel = Kernel::load(flows)?;
         let mut world = World::of_sizes(&Sizes {
             flows: flows.max(1024),
@@ -275,8 +286,9 @@ fn measure(kernel: &mut Kernel, world: &mut World, case: &Case, effort: Effort) 
     let net = net(kernel, &case.load, case.hook, &program, packets)?;
     let counted = world.counter(case.reason)? - before;
     ensure!(
-        counted == u64::from(packets + WARM_UP),
-        "{counted} of {packets} packets were {}",
+        counted == u64::from(RUNS * packets + WARM_UP),
+        "{counted} of {} packets were {}",
+        RUNS * packets + WARM_UP,
         case.reason.name()
     );
     Ok(net)

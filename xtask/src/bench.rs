@@ -21,6 +21,14 @@ pub(crate) struct Bench {
     /// Measure only this
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
+    /// Of the programs, measure only the cases whose name contains this
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    case: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,7 +59,7 @@ impl Bench {
             Effort::FULL
         };
         report::step("measuring; anything else that runs here disturbs it");
-        let result = bench::run(effort, parts, |what| report::step(what))?;
+        let result = bench::run(effort, parts, &self.case, |what| report::step(what))?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&result)?);
         } else {

@@ -13,6 +13,9 @@ use lb_common::flow::FlowKey;
 /// Bytes of every frame.
 pub(super) const LEN: usize = 128;
 
+/// Measurements, of which the least counts.
+pub(super) const RUNS: u32 = 8;
+
 /// Packets before the clock runs.
 pub(super) const WARM_UP: u32 = 1000;
 
@@ -142,7 +145,12 @@ impl Kernel {
         ProgramArray::try_from(map)?.set(0, program, 0)?;
         // What is cold the first time: code, the heads of tables.
         self.run(name, load, WARM_UP)?;
-        self.run(name, load, repeat)
+        // Whatever else happens on the machine only ever adds.
+        let mut least = f64::INFINITY;
+        for _ in 0..RUNS {
+            least = least.min(self.run(name, load, repeat)?);
+        }
+        Ok(least)
     }
 
     fn run(&mut self, name: &str, load: &Load, repeat: u32) -> Result<f64> {
