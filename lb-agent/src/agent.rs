@@ -20,7 +20,7 @@ use lb_core::model::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
-use crate::dataplane::apply::Kernel;
+use crate::dataplane::apply::{Kernel, MendError};
 use crate::dataplane::attach::{Attachments, Hook};
 use crate::dataplane::load::{LoadError, Object, load};
 use crate::dataplane::log::{LogError, PacketLog};
@@ -106,6 +106,8 @@ pub enum AgentError {
     Net(#[from] net_watch::NetError),
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
+    #[error("cannot put the pinned maps right")]
+    Mend(#[from] MendError),
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
@@ -174,7 +176,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     if let Err(error) = attachments.pin_clock() {
         tracing::warn!(%error, "the clock cannot be pinned");
     }
-    let kernel = Kernel::open(&pins, options.vip_lease)?;
+    let mut kernel = Kernel::open(&pins, options.vip_lease)?;
+    kernel.mend()?;
     let hz = match kernel.config()?.hz {
         0 => jiffies::measure(&pins).await,
         found_before => found_before,

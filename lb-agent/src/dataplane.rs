@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod attach;
 mod batch;
+mod frontends;
 pub mod jiffies;
 pub mod kernel;
 pub mod load;

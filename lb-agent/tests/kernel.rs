@@ -22,8 +22,9 @@ use lb_agent::dataplane::readback;
 use lb_agent::dataplane::sizes::MapSizes;
 use lb_agent::dataplane::sweep::{Sweeper, Timeouts};
 use lb_common::addr::Addr;
-use lb_common::filter::client_cell;
+use lb_common::filter::{client_bit, vip_hash};
 use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue, TCP, state};
+use lb_common::frontend::{FrontendKey, FrontendValue, bucket_and_tag, id_and_side};
 use lb_common::hash::source_hash;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Memo, desired};
@@ -165,7 +166,11 @@ impl Agent {
 
     /// Makes the maps those of these pods; says how many steps it took.
     fn run(&mut self, pods: &[u8]) -> usize {
-        let desired = desired(&inputs(pods), &mut self.memo);
+        self.apply(&inputs(pods))
+    }
+
+    fn apply(&mut self, inputs: &Inputs) -> usize {
+        let desired = desired(inputs, &mut self.memo);
         let (image, _) = plan(&desired, &self.current, &mut self.ledger, self.now);
         let steps = diff(&self.current, &image);
         apply::run(&mut self.kernel, &steps).unwrap();
@@ -193,6 +198,56 @@ fn what_is_written_is_read_back_and_a_restart_has_nothing_to_do() {
         .iter()
         .find(|map| map.name == "FRONTENDS");
     assert_eq!(readback::count(&scratch.pins, counted.unwrap()).unwrap(), 2);
+}
+
+/// Where packets find a frontend: through the index, and in its entry.
+fn indexed(maps: &Maps, key: &FrontendKey) -> Option<FrontendValue> {
+    let buckets = maps.frontend_index.len();
+    let (bucket, tag) = bucket_and_tag(vip_hash(key.vip), key.port, key.protocol, buckets);
+    let place = maps.frontend_index.get(&bucket, 0).unwrap().find(tag);
+    let (id, _) = id_and_side(place);
+    let entry = maps.frontend_entries.get(&id, 0).ok()?;
+    (entry.key == *key).then(|| *entry.value(place))
+}
+
+#[test]
+fn the_index_leads_to_what_the_hash_map_holds_also_after_a_crash() {
+    if !wanted() {
+        return;
+    }
+    let scratch = Scratch::new("index");
+    let mut agent = Agent::new(scratch.kernel());
+    let mut maps = Maps::open(&scratch.pins).unwrap();
+    for pods in [&[2, 3, 4][..], &[2, 3], &[3, 5, 6]] {
+        agent.run(pods);
+        let all = readback::frontends(&scratch.pins).unwrap();
+        assert_eq!(all.len(), 2);
+        for (key, value) in &all {
+            assert_eq!(indexed(&maps, key), Some(*value), "after {pods:?}");
+        }
+    }
+    // Killed after the hash map was written, and before the index; then before
+    // the entry was.
+    let (key, old) = readback::frontends(&scratch.pins).unwrap()[0];
+    let new = FrontendValue {
+        endpoints_hash: 7,
+        side: 1 - old.side,
+        ..old
+    };
+    maps.frontends.insert(key, new, 0).unwrap();
+    assert_eq!(indexed(&maps, &key), Some(old), "packets see the old value");
+    agent.kernel.mend().unwrap();
+    assert_eq!(indexed(&maps, &key), Some(new));
+    agent.current = agent.kernel.read().unwrap();
+    agent.run(&[3, 5, 6]);
+    assert_eq!(
+        indexed(&maps, &key).unwrap().endpoints_hash,
+        old.endpoints_hash
+    );
+    let mut nothing = inputs(&[]);
+    nothing.facts.services.clear();
+    agent.apply(&nothing);
+    assert_eq!(indexed(&maps, &key), None);
 }
 
 /// Enters a TCP flow of a client port, idle for so many seconds, to the pod of
@@ -284,12 +339,12 @@ fn what_is_over_is_swept_and_the_filter_keeps_the_rest() {
     let half = sweeper.rebuild_filter().unwrap();
     assert_eq!(half, 1, "the one that is not in use");
     let hash = source_hash(7, lives.client, lives.client_port, TCP);
-    let (word, byte) = client_cell(hash, config.filter_words);
-    let cells = maps
+    let (word, bit) = client_bit(hash, config.filter_words);
+    let bits: u64 = maps
         .client_filter
         .get(&(config.filter_words + word), 0)
         .unwrap();
-    assert_eq!(cells.to_ne_bytes()[byte], 1);
+    assert_eq!(bits >> bit & 1, 1);
     let set = readback::entries::<u32, u64>(&scratch.pins, "CLIENT_FILTER").unwrap();
     let set = set.iter().map(|(_, word)| word.count_ones()).sum::<u32>();
     assert!(set <= 2, "nothing but the two that live");

@@ -41,6 +41,14 @@ impl Addr {
         Self::from_words([0, 0, V4_MAPPED_WORD, word])
     }
 
+    /// Equality, a word at a time. (That of `==` is a byte at a time on the
+    /// kernel's machine.)
+    #[inline(always)]
+    pub const fn is(self, other: Self) -> bool {
+        let ([a, b, c, d], [e, f, g, h]) = (self.words(), other.words());
+        (a ^ e) | (b ^ f) | (c ^ g) | (d ^ h) == 0
+    }
+
     /// Whether this is a v4-mapped address.
     #[inline(always)]
     pub const fn is_v4(self) -> bool {

@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{addr::Addr, limits::UPLINKS_MAX, plain::plain};
+use crate::{addr::Addr, limits::UPLINKS_MAX, node::MacEntry, plain::plain};
 
 /// A device that carries VIPs: frames for another MAC are not for us, even if
 /// the device shows them.
@@ -11,9 +11,10 @@ use crate::{addr::Addr, limits::UPLINKS_MAX, plain::plain};
 )]
 #[repr(C)]
 pub struct Uplink {
+    /// Its node is 0.
+    pub mac: MacEntry,
     pub ifindex: u32,
-    pub mac: [u8; 6],
-    pub pad: u16,
+    pub pad: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -48,7 +49,8 @@ pub struct Config {
     /// Always 0. The programs add it to header lengths, so that the kernel's
     /// verifier does not follow every length on a path of its own.
     pub zero: u32,
-    pub pad: u32,
+    /// Buckets of `FRONTEND_INDEX`: a power of two.
+    pub frontend_buckets: u32,
 }
 plain!(Config);
 

@@ -17,36 +17,47 @@ pub struct AddrFilter {
 }
 plain!(AddrFilter);
 
+/// The hash of a VIP, from which its bit in `VIP_FILTER` and the places of its
+/// frontends in `FRONTEND_INDEX` come.
+#[inline(always)]
+pub const fn vip_hash(addr: Addr) -> u64 {
+    hash(addr, 0)
+}
+
 /// The word and the bit of a VIP in `VIP_FILTER`.
 #[inline(always)]
 pub const fn vip_bit(addr: Addr) -> (usize, u32) {
-    bit(addr, 0)
+    bit(vip_hash(addr))
 }
 
 /// The word and the bit of a pod's address and port in `POD_FILTER`.
 #[inline(always)]
 pub const fn pod_bit(addr: Addr, port: u16) -> (usize, u32) {
-    bit(addr, port)
+    bit(hash(addr, port))
 }
 
 #[inline(always)]
-const fn bit(addr: Addr, port: u16) -> (usize, u32) {
+const fn hash(addr: Addr, port: u16) -> u64 {
     let [a, b, c, d] = addr.words();
     let low = ((d ^ b) as u64) << 16 | port as u64;
-    let mixed = mix(low ^ ((c ^ a.rotate_left(13)) as u64) << 29);
-    let index = (mixed >> 48) as usize;
+    mix(low ^ ((c ^ a.rotate_left(13)) as u64) << 29)
+}
+
+/// The word and the bit of what has this hash.
+#[inline(always)]
+pub const fn bit(hash: u64) -> (usize, u32) {
+    let index = (hash >> 48) as usize;
     (index >> 5, 1 << (index & 31))
 }
 
-/// The word and the byte of a client in one half of `CLIENT_FILTER`, which has
-/// `words` words of eight bytes, a power of two. A byte rather than a bit: a
-/// plain store of a byte cannot undo another CPU's.
+/// The word and the number of the bit (0 to 63) of a client in one half of
+/// `CLIENT_FILTER`, which has `words` words of 64 bits, a power of two.
 #[inline(always)]
 #[expect(
     clippy::cast_possible_truncation,
     reason = "parts of the hash are meant"
 )]
-pub const fn client_cell(client_hash: u64, words: u32) -> (u32, usize) {
+pub const fn client_bit(client_hash: u64, words: u32) -> (u32, u32) {
     let word = (client_hash >> 26) as u32 & words.wrapping_sub(1);
-    (word, (client_hash >> 61) as usize)
+    (word, (client_hash >> 58) as u32)
 }

@@ -2,12 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{
-    addr::Addr,
-    backend::BackendRef,
-    fragment::{FragmentKey, FragmentValue},
-    plain::plain,
-};
+use crate::{addr::Addr, backend::BackendRef, plain::plain};
 
 /// IANA protocol numbers.
 pub const TCP: u8 = 6;
@@ -239,26 +234,6 @@ pub struct L4 {
     pub pad_end: u16,
 }
 plain!(L4);
-
-/// What one stage of a program leaves for a later one, for the packet in hand.
-/// `PENDING[0]`, one a CPU: the stack holds half a kilobyte for all functions
-/// that are in progress together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub struct Pending {
-    pub flow: FlowKey,
-    pub frontend: u32,
-    pub backend: BackendRef,
-    /// Client's port as the pod sees it, initial state, delivery: packed as
-    /// the program likes.
-    pub how: u32,
-    /// What lies around the packet that is to be taken away.
-    pub cover: u32,
-    pub l4: L4,
-    pub fragment_key: FragmentKey,
-    pub fragment: FragmentValue,
-}
-plain!(Pending);
 
 /// Where a flow lives that this node would pick a pod of its own for: written
 /// by the agent on the word of the owner's agent. `MOVED[flow]`.

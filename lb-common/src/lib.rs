@@ -23,6 +23,7 @@ pub mod hash;
 pub mod limits;
 pub mod maps;
 pub mod node;
+pub mod pending;
 mod plain;
 pub mod rules;
 pub mod table;
@@ -34,4 +35,4 @@ pub mod vip;
 /// The version of the layout of all maps together, and part of the path they
 /// are pinned under. Any change of a key, a value or their meaning raises it:
 /// an agent never reads maps of another layout.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;

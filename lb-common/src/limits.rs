@@ -33,7 +33,7 @@ pub mod default_size {
     pub const MOVED: u32 = 131_072;
     pub const TOLD: u32 = 65_536;
     pub const FRAGMENTS: u32 = 8_192;
-    /// Words of eight cells in one half of the client filter; a power of two.
-    /// Two cells for each established TCP flow.
-    pub const CLIENT_FILTER_WORDS: u32 = 131_072;
+    /// Words of 64 bits in one half of the client filter; a power of two. Two
+    /// bits for each established TCP flow.
+    pub const CLIENT_FILTER_WORDS: u32 = 16_384;
 }

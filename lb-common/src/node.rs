@@ -9,7 +9,8 @@ use crate::{addr::Addr, plain::plain};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct NodeValue {
-    /// Destination and source of the Ethernet frame that leaves for it.
+    /// Destination and source of the Ethernet frame that leaves for it, in the
+    /// order in which they travel.
     pub dst_mac: [u8; 6],
     pub src_mac: [u8; 6],
     /// The device it leaves by.
@@ -24,6 +25,14 @@ pub struct NodeValue {
 }
 plain!(NodeValue);
 const _: () = assert!(size_of::<NodeValue>() == 56);
+
+impl NodeValue {
+    /// Both MACs as they lie in memory.
+    #[inline(always)]
+    pub const fn macs(&self) -> [u32; 3] {
+        zerocopy::transmute!([self.dst_mac, self.src_mac])
+    }
+}
 
 /// Values of [`NodeValue::kind`].
 pub mod kind {
@@ -77,13 +86,20 @@ impl MacEntry {
     }
 }
 
-/// The bucket of a MAC. Its last four bytes tell the machines of one vendor
-/// apart.
+/// The bits of a [`MacEntry`] that are the MAC, not the node.
+pub const MAC_MASK: u64 = mac_bits([0xff; 6]);
+
+/// A MAC as [`MacEntry::bits`] has it.
 #[inline(always)]
-pub const fn mac_bucket(mac: [u8; 6]) -> usize {
-    let low = u32::from_be_bytes([mac[2], mac[3], mac[4], mac[5]]);
+pub const fn mac_bits(mac: [u8; 6]) -> u64 {
+    MacEntry { mac, node: 0 }.bits()
+}
+
+/// The bucket of a MAC, from [`mac_bits`].
+#[inline(always)]
+pub const fn mac_bucket(bits: u64) -> usize {
     // Fibonacci hashing: numbers in a row land far apart. The top 12 bits.
-    (low.wrapping_mul(0x9e37_79b1) >> 20) as usize
+    (bits.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as usize
 }
 
 /// An address range that belongs to a node: its own addresses and those of its
@@ -119,7 +135,7 @@ mod tests {
         let mut load = [0_usize; MAC_BUCKETS];
         for n in 0..4000_u32 {
             let [a, b, c, d] = n.to_be_bytes();
-            load[mac_bucket([2, 0, a, b, c, d])] += 1;
+            load[mac_bucket(mac_bits([2, 0, a, b, c, d]))] += 1;
         }
         assert!(load.iter().all(|&n| n <= MAC_WAYS));
     }

@@ -8,7 +8,7 @@
 
 use crate::{
     backend::BackendRef,
-    table::{Place, Slot},
+    table::{Place, Slot, Target},
 };
 
 /// What kind of packet it is, as far as the rules care.
@@ -226,6 +226,22 @@ fn code(segment: Segment, marked: bool, slot: Slot, knowledge: &mut impl Knowled
         Segment::Syn => syn(marked, now, home, slot.next.place(), knowledge),
         Segment::Tcp => tcp(marked, now, home, slot.next.place(), knowledge),
         Segment::Udp => udp(marked, now, home, slot.next.place(), knowledge),
+    }
+}
+
+/// The node that a client's packet is handed over to where the slot alone
+/// decides that, and no table need be asked. [`Target::NONE`]: [`decide`].
+#[inline(always)]
+pub const fn plainly(segment: Segment, slot: Slot) -> Target {
+    let home = if slot.now.0 == 0 { slot.next } else { slot.now };
+    if home.is_local() {
+        return Target::NONE;
+    }
+    match segment {
+        Segment::Syn => slot.now,
+        Segment::Tcp => home,
+        Segment::Udp if slot.next.0 == 0 || slot.next.0 == home.0 => home,
+        Segment::Udp => Target::NONE,
     }
 }
 

@@ -43,10 +43,15 @@ impl Target {
     }
 
     #[inline]
+    pub const fn is_local(self) -> bool {
+        self.0 & TARGET_LOCAL != 0
+    }
+
+    #[inline]
     pub const fn place(self) -> Place {
         if self.0 == 0 {
             Place::Nowhere
-        } else if self.0 & TARGET_LOCAL != 0 {
+        } else if self.is_local() {
             Place::Here(self.0 & !TARGET_LOCAL)
         } else {
             Place::Node(self.0)

@@ -30,7 +30,7 @@ fn ownership(addr: Addr) -> Option<Ownership> {
     if !filtered!(VIP_FILTER, vip_bit(addr)) {
         return None;
     }
-    Some(maps::vip(&addr)?.ownership(boottime_ns()))
+    Some(maps::vip(addr)?.ownership(boottime_ns()))
 }
 
 /// ARP (RFC 826). Requests for a VIP are answered by its owner and dropped by
@@ -132,7 +132,7 @@ fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
     if !valid || !filtered!(VIP_FILTER, vip_bit(target)) {
         return Err(Reason::not_for_us.into());
     }
-    let vip = maps::vip(&target).ok_or(Reason::not_for_us)?;
+    let vip = maps::vip(target).ok_or(Reason::not_for_us)?;
     let ownership = vip.ownership(boottime_ns());
     if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT && ownership == Ownership::Ours {
         return Err(Reason::arp_foreign_answer.into());

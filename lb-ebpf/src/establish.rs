@@ -15,7 +15,7 @@ use lb_common::{
 
 use crate::{
     count,
-    lookup::{client_hash, filter_cell},
+    lookup::{client_hash, filter_bit},
     maps::{self, TCP_FLOWS, TCP_REVERSE, UDP_FLOWS, UDP_REVERSE, find},
     packet::jiffies,
 };
@@ -208,8 +208,8 @@ pub fn enter(config: &Config, flow: &NewFlow<'_>) {
 /// filter. The agent clears and refills the half that is not in use.
 #[inline(always)]
 fn mark_client(config: &Config, client_hash: u64, half: u32) {
-    if let Some(cell) = filter_cell(config, client_hash, half) {
-        *cell = 1;
+    if let Some((byte, bit)) = filter_bit(config, client_hash, half) {
+        *byte |= bit;
     }
 }
 

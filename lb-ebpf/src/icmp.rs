@@ -5,11 +5,9 @@ use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
     checksum::ChecksumUpdate,
+    filter::vip_hash,
     flow::{FlowKey, TCP},
-    frontend::FrontendKey,
-    hash::source_hash,
     rules::{coded, kind},
-    table::slot_index,
     verdict::Reason,
 };
 
@@ -20,9 +18,8 @@ use crate::{
     locate::{self, Packet},
     lookup::Lookup,
     maps,
-    packet::jiffies,
     parse::{self, Family, Ip, has_ports},
-    select::{segment, to_node},
+    select::{pick, segment, to_node},
     step::{Hint, Stage, Step, flatten},
     translate::{self, address_update},
     tunnel::pop,
@@ -105,34 +102,20 @@ fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
         .ok_or(Reason::icmp_unrelated)?;
     // The quoted packet is an answer: from the VIP to the client.
     let (vip_port, client_port) = (u16::from_be(ports.src), u16::from_be(ports.dst));
-    let key = FrontendKey::new(quoted.src, vip_port, quoted.protocol);
-    let frontend = maps::frontend(&key).ok_or(Reason::icmp_unrelated)?;
-    let hash = source_hash(frontend.seed, quoted.dst, client_port, quoted.protocol);
-    let slot =
-        maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
-    let whose = FlowKey {
+    let pending = maps::pending().ok_or(Reason::icmp_unrelated)?;
+    pending.flow = FlowKey {
         client: quoted.dst,
         vip: quoted.src,
         client_port,
         vip_port,
         protocol: quoted.protocol.into(),
     };
+    let flow = &pending.flow;
+    let (_, frontend) =
+        maps::frontend(config, flow, vip_hash(flow.vip)).ok_or(Reason::icmp_unrelated)?;
+    let slot = pick(frontend, flow)?;
     let segment = segment(quoted.protocol, 0);
-    let mut lookup = Lookup {
-        config,
-        frontend,
-        whose,
-        flow: &mut maps::pending().ok_or(Reason::icmp_unrelated)?.flow,
-        frame: packet.frame,
-        segment,
-        ack: None,
-        tunnelled: packet.came.tunnelled(),
-        jiffies: jiffies(),
-        hash: 0,
-        established: None,
-        embryo: None,
-        backend: None,
-    };
+    let mut lookup = Lookup::new(config, *frame, packet.came, frontend, flow, segment);
     let code = coded(segment, packet.came.marked(), slot, &mut lookup);
     match code.kind() {
         kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),

@@ -9,6 +9,7 @@ use crate::{
     establish::{lb_enter, lb_other_port},
     fragment::lb_remember,
     header::{Ipv6, ethertype},
+    here::lb_here,
     icmp::{lb_icmp, lb_icmp_error, lb_icmp_to_pod},
     locate::{self, lb_outer},
     maps,
@@ -24,17 +25,11 @@ use crate::{
 #[inline(always)]
 pub fn run(ctx: *mut xdp_md) -> u32 {
     let mut step = Step(lb_fast(ctx, Hint::NONE.0));
-    if !step.is(Stage::Done) {
+    if step.is(Stage::Here) {
+        step = Step(lb_here(ctx, Hint::NONE.0));
+    }
+    if !step.is_all() {
         step = rarer(ctx, step);
-    }
-    if step.is_to_be_uncovered() && lb_uncover(ctx) == 0 {
-        step = Step::done(Reason::malformed_for_vip, xdp_action::XDP_DROP);
-    }
-    if step.has_flow_to_enter() {
-        lb_enter();
-    }
-    if step.has_fragment_to_remember() {
-        lb_remember();
     }
     count::reason(step.reason());
     #[cfg(feature = "log")]
@@ -84,9 +79,12 @@ fn rarer(ctx: *mut xdp_md, mut step: Step) -> Step {
         }
         step = Step(lb_fast(ctx, hint.0));
     }
+    if step.is(Stage::Here) {
+        step = Step(lb_here(ctx, hint.0));
+    }
     if step.is(Stage::Collision) {
         let port = lb_other_port();
-        step = Step(lb_fast(ctx, hint.begin_with(port).0));
+        step = Step(lb_here(ctx, hint.begin_with(port).0));
     }
     if step.is(Stage::LaterFragment) {
         step = Step(lb_later_fragment(ctx, hint.0));
@@ -110,14 +108,23 @@ fn rarer(ctx: *mut xdp_md, mut step: Step) -> Step {
         step = Step(lb_answer(ctx, step.0, hint.0));
     }
     // What is asked for twice is not done.
-    if step.is(Stage::Done) {
-        step
-    } else {
-        Reason::stranded.into()
+    if !step.is(Stage::Done) {
+        return Reason::stranded.into();
     }
+    if step.is_to_be_uncovered() && lb_uncover(ctx) == 0 {
+        step = Step::done(Reason::malformed_for_vip, xdp_action::XDP_DROP);
+    }
+    if step.has_flow_to_enter() {
+        lb_enter();
+    }
+    if step.has_fragment_to_remember() {
+        lb_remember();
+    }
+    step
 }
 
-/// The fast path: everything that a packet of a flow needs.
+/// The fast path: everything that a packet needs whose pod is elsewhere on the
+/// same link.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_fast(ctx: *mut xdp_md, hint: u32) -> u32 {
@@ -137,8 +144,7 @@ fn ingress(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
         return Err(Step::go_on(Stage::Neighbour));
     }
     let packet = &locate::packet(ctx, frame, l2, config, hint)?;
-    let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
-    if !locate::is_for(&frame, mac) {
+    if !locate::is_for_us(ctx, &frame, config).ok_or(Reason::not_for_us)? {
         return Err(Reason::other_mac.into());
     }
     let ip = &packet.ip;
@@ -146,10 +152,10 @@ fn ingress(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
         return Err(Step::go_on(Stage::LaterFragment));
     }
     if has_ports(ip.protocol) {
-        return select(packet, config, hint);
+        return select(packet, config);
     }
     // The filter may be wrong: look before anything is touched.
-    if maps::vip(&ip.dst).is_none() {
+    if maps::vip(ip.dst).is_none() {
         return Err(Reason::not_for_us.into());
     }
     if is_icmp(ip) {

@@ -2,13 +2,18 @@
 //! header, or inside an outer header of ours.
 
 use aya_ebpf::bindings::xdp_md;
-use lb_common::{config::Config, filter::vip_bit, verdict::Reason};
+use lb_common::{
+    config::Config,
+    filter::{bit, vip_bit, vip_hash},
+    node::{MAC_MASK, MacEntry},
+    pending::{Located, Pending},
+    verdict::Reason,
+};
 
 use crate::{
-    header::Ethernet,
     maps::{self, VIP_FILTER, filtered},
     packet::{Frame, ifindex, whole_len},
-    parse::{self, Family, Ip, L2},
+    parse::{self, Family, Fragment, Ip, L2},
     step::{Hint, Stage, Step},
     tunnel::{self, Came, mac_words},
 };
@@ -20,10 +25,63 @@ pub struct Packet {
     pub frame: Frame,
     pub l2: L2,
     pub ip: Ip,
+    /// Of its destination; 0 after its frontend was found.
+    pub vip_hash: u64,
     pub came: Came,
 }
 
 impl Packet {
+    /// For a stage of its own; see [`Packet::of_pending`]. A later fragment
+    /// never gets there.
+    #[inline(always)]
+    pub fn located(&self) -> Located {
+        let ip = &self.ip;
+        Located {
+            link: self.l2.len as u32,
+            l3: ip.l3 as u32,
+            l4: ip.l4 as u32,
+            len: ip.len,
+            version: ip.family.version(),
+            ttl: ip.ttl.into(),
+            came: self.came.bits(),
+            is_fragment: ip.fragment.is_part().into(),
+            identification: ip.fragment.identification,
+            fragment_len: ip.fragment.len,
+        }
+    }
+
+    /// The packet in hand, as an earlier stage has parsed it.
+    #[inline(always)]
+    pub fn of_pending(ctx: *mut xdp_md, config: &Config, pending: &Pending) -> Self {
+        let Pending { flow, located, .. } = pending;
+        let family = Family::of_version(located.version);
+        Self {
+            ctx,
+            frame: Frame::of_xdp(ctx, config),
+            l2: L2 {
+                len: located.link as usize & parse::L2_MAX,
+                ethertype: family.ethertype(),
+            },
+            ip: Ip {
+                family,
+                l3: located.l3 as usize & parse::OFFSET_MAX,
+                l4: located.l4 as usize & parse::OFFSET_MAX,
+                len: located.len,
+                protocol: flow.protocol as u8,
+                ttl: located.ttl as u8,
+                src: flow.client,
+                dst: flow.vip,
+                fragment: Fragment::first(
+                    located.is_fragment,
+                    located.identification,
+                    located.fragment_len,
+                ),
+            },
+            vip_hash: 0,
+            came: Came::of_bits(located.came),
+        }
+    }
+
     /// For [`tunnel::lb_uncover`]: the length of the link header, what lies
     /// between it and the packet, and the packet's family, in one number.
     #[inline(always)]
@@ -49,8 +107,9 @@ pub fn packet(
     let mut marked = marked;
     let mut l3 = l2.len;
     let mut inner_family = family;
-    if !filtered!(VIP_FILTER, vip_bit(dst)) {
-        if marked || (dst != config.node_v4 && dst != config.node_v6) {
+    let mut hash = vip_hash(dst);
+    if !filtered!(VIP_FILTER, bit(hash)) {
+        if marked || (!dst.is(config.node_v4) && !dst.is(config.node_v6)) {
             return Err(Reason::not_for_us.into());
         }
         if hint.inner() == 0 {
@@ -66,11 +125,15 @@ pub fn packet(
     if ip.len as usize + l3 > frame.len() && ip.len as usize + l3 > whole_len(&frame) {
         return Err(Reason::malformed_for_vip.into());
     }
+    if tunnelled {
+        hash = vip_hash(ip.dst);
+    }
     Ok(Packet {
         ctx,
         frame,
         l2,
         ip,
+        vip_hash: hash,
         came: Came::new(&frame, tunnelled, marked),
     })
 }
@@ -92,7 +155,7 @@ fn outer(frame: Frame, config: &Config) -> Option<u32> {
     let l2 = parse::l2(&frame)?;
     let (family, _) = Family::of(&frame, l2)?;
     let (_, dst) = parse::addresses(&frame, family, l2.len)?;
-    if dst != config.node_v4 && dst != config.node_v6 {
+    if !dst.is(config.node_v4) && !dst.is(config.node_v6) {
         return None;
     }
     let outer = parse::ip(&frame, family, l2.len).ok()?;
@@ -116,19 +179,26 @@ pub fn again(ctx: *mut xdp_md, config: &Config, hint: Hint) -> Result<Packet, St
 /// The MAC of the uplink that the packet came by, if it is one of ours.
 #[inline(always)]
 pub fn uplink_mac(ctx: *mut xdp_md, config: &Config) -> Option<[u16; 3]> {
+    uplink(ctx, config).map(|mac| mac_words(mac.mac))
+}
+
+#[inline(always)]
+fn uplink(ctx: *mut xdp_md, config: &Config) -> Option<MacEntry> {
     let ifindex = ifindex(ctx);
     for uplink in &config.uplinks {
         if uplink.ifindex == ifindex {
-            return Some(mac_words(uplink.mac));
+            return Some(uplink.mac);
         }
     }
     None
 }
 
-/// Whether the frame is for this machine, rather than merely seen by it.
+/// Whether the frame is for this machine, rather than merely seen by it. None:
+/// it did not come by an uplink.
 #[inline(always)]
-pub fn is_for(frame: &Frame, mac: [u16; 3]) -> bool {
-    frame
-        .header::<Ethernet>(0)
-        .is_some_and(|ethernet| ethernet.dst == mac)
+pub fn is_for_us(ctx: *mut xdp_md, frame: &Frame, config: &Config) -> Option<bool> {
+    let mac = uplink(ctx, config)?.bits();
+    // The six bytes of the destination, and two more.
+    let dst = *frame.header::<u64>(0)?;
+    Some((dst ^ mac) & MAC_MASK == 0)
 }

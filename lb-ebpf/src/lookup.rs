@@ -4,32 +4,30 @@
 use lb_common::{
     backend::{BackendRef, BackendValue},
     config::Config,
-    filter::client_cell,
+    filter::client_bit,
     flow::{EMBRYO_WAYS, Embryo, FlowKey, FlowValue, TCP, embryo},
     frontend::{FrontendValue, flags},
     hash::source_hash,
     limits::EMBRYO_SECONDS,
-    node::{MAC_BUCKETS, MacEntry, mac_bucket},
+    node::{MAC_BUCKETS, MAC_MASK, mac_bucket},
     rules::{Knowledge, Segment},
 };
 
 use crate::{
-    header::Ethernet,
     maps::{
         CLIENT_FILTER, EMBRYONIC, MOVED, NODE_MACS, NODE_NETS, TCP_FLOWS, TOLD, UDP_FLOWS,
         backend_of, find,
     },
-    packet::Frame,
+    packet::{Frame, jiffies},
+    tunnel::Came,
 };
 
 /// Answers the rules' questions, and keeps what was found on the way.
 pub struct Lookup<'a> {
     pub config: &'a Config,
     pub frontend: &'a FrontendValue,
-    /// Whose packet it is. Written out where the maps are asked for the first
-    /// time: an ingress node does without.
-    pub whose: FlowKey,
-    pub flow: &'a mut FlowKey,
+    /// Whose packet it is.
+    pub flow: &'a FlowKey,
     pub frame: Frame,
     pub segment: Segment,
     /// The ACK number, or `None` where it is not to be compared: an ICMP error
@@ -40,6 +38,8 @@ pub struct Lookup<'a> {
     pub jiffies: u32,
     /// The client's hash; 0 until it was asked for.
     pub hash: u64,
+    /// SYNs: the client may have an established flow here, also by another VIP.
+    pub is_known_client: bool,
     /// Found on the way.
     pub established: Option<&'static mut FlowValue>,
     pub embryo: Option<&'static mut Embryo>,
@@ -75,20 +75,27 @@ pub fn embryo_set(config: &Config, client_hash: u64) -> Option<&'static mut [Emb
     })
 }
 
-/// The cell of a client in one half of `CLIENT_FILTER`.
+/// The byte of a client in one half of `CLIENT_FILTER`, and its bit.
+///
+/// This target has no atomic "or". Two CPUs that mark clients of one byte in
+/// the same few nanoseconds may lose one of the marks: that client's live flow
+/// then has no challenge for a stray SYN.
 #[inline(always)]
-pub fn filter_cell(config: &Config, client_hash: u64, half: u32) -> Option<&'static mut u8> {
-    let (word, byte) = client_cell(client_hash, config.filter_words);
+pub fn filter_bit(config: &Config, client_hash: u64, half: u32) -> Option<(&'static mut u8, u8)> {
+    let (word, bit) = client_bit(client_hash, config.filter_words);
     let half = if half == 0 { 0 } else { config.filter_words };
     let word = CLIENT_FILTER.get_ptr_mut(half + word)?;
+    // The byte of the word in which the bit lies, on a little-endian machine.
+    let byte = (bit >> 3) as usize & 7;
     // SAFETY: one of the eight bytes of an entry of an array map.
-    Some(unsafe { &mut *word.cast::<u8>().add(byte & 7) })
+    let byte = unsafe { &mut *word.cast::<u8>().add(byte) };
+    Some((byte, 1 << (bit & 7)))
 }
 
 /// Whether this client may have an established TCP flow here.
 #[inline(always)]
 pub fn may_be_established(config: &Config, client_hash: u64) -> bool {
-    filter_cell(config, client_hash, config.filter_half).is_some_and(|cell| *cell != 0)
+    filter_bit(config, client_hash, config.filter_half).is_some_and(|(byte, bit)| *byte & bit != 0)
 }
 
 /// Whether an embryo is young enough to mean anything.
@@ -105,19 +112,41 @@ fn embryo_backend(embryo: &Embryo) -> BackendRef {
     }
 }
 
+/// The node whose MAC a frame comes from; 0: nobody's.
+#[inline(always)]
+pub fn sender(frame: &Frame) -> u16 {
+    // The six bytes of the source, and the EtherType.
+    let (Some(src), Some(macs)) = (frame.header::<u64>(size_of::<[u8; 6]>()), NODE_MACS.get(0))
+    else {
+        return 0;
+    };
+    let wanted = *src & MAC_MASK;
+    let mut node = 0;
+    for way in &macs.buckets[mac_bucket(wanted) & (MAC_BUCKETS - 1)].ways {
+        // A free way has the MAC of nobody, and node 0.
+        if way.bits() & MAC_MASK == wanted {
+            node = way.node;
+        }
+    }
+    node
+}
+
 impl Knowledge for Lookup<'_> {
     #[inline(always)]
     fn established(&mut self) -> Option<BackendRef> {
-        *self.flow = self.whose;
         // A SYN of a flow that lives is rare, and a flood of SYNs is not: the
         // filter keeps it away from the big table.
-        if self.segment == Segment::Syn && !may_be_established(self.config, self.client_hash()) {
-            return None;
+        if self.segment == Segment::Syn {
+            let hash = self.client_hash();
+            self.is_known_client = may_be_established(self.config, hash);
+            if !self.is_known_client {
+                return None;
+            }
         }
         let found = if self.flow.protocol == u32::from(TCP) {
-            find!(TCP_FLOWS, &*self.flow)
+            find!(TCP_FLOWS, self.flow)
         } else {
-            find!(UDP_FLOWS, &*self.flow)
+            find!(UDP_FLOWS, self.flow)
         }?;
         if found.is_closed() {
             return None;
@@ -164,7 +193,7 @@ impl Knowledge for Lookup<'_> {
         if self.config.flags & lb_common::config::flags::CHANNEL == 0 {
             return None;
         }
-        find!(MOVED, &*self.flow).map(|moved| moved.node as u16)
+        find!(MOVED, self.flow).map(|moved| moved.node as u16)
     }
 
     #[inline(always)]
@@ -172,40 +201,15 @@ impl Knowledge for Lookup<'_> {
         if self.tunnelled {
             return true;
         }
-        let Some(ethernet) = self.frame.header::<Ethernet>(0) else {
-            return false;
-        };
-        let [a, b, c] = ethernet.src;
-        let mac = {
-            let ([m0, m1], [m2, m3], [m4, m5]) =
-                (a.to_ne_bytes(), b.to_ne_bytes(), c.to_ne_bytes());
-            [m0, m1, m2, m3, m4, m5]
-        };
-        let Some(macs) = NODE_MACS.get(0) else {
-            return false;
-        };
-        let wanted = MacEntry { mac, node: 0 }.bits();
-        let mac_only = MacEntry {
-            mac: [0xff; 6],
-            node: 0,
-        }
-        .bits();
-        let mut node = 0;
-        for way in &macs.buckets[mac_bucket(mac) & (MAC_BUCKETS - 1)].ways {
-            // A free way has the MAC of nobody, and node 0.
-            if way.bits() & mac_only == wanted {
-                node = way.node;
-            }
-        }
+        let node = sender(&self.frame);
         if node == 0 {
             return false;
         }
         // An ordinary client may happen to live on that node.
-        let net = NODE_NETS.get(&aya_ebpf::btf_maps::lpm_trie::Key::new(
-            128,
-            self.whose.client,
-        ));
-        !net.is_some_and(|net| net.node == u32::from(node))
+        let key = aya_ebpf::btf_maps::lpm_trie::Key::new(128, self.flow.client);
+        !NODE_NETS
+            .get(&key)
+            .is_some_and(|net| net.node == u32::from(node))
     }
 
     #[inline(always)]
@@ -236,7 +240,35 @@ impl Knowledge for Lookup<'_> {
     }
 }
 
-impl Lookup<'_> {
+impl<'a> Lookup<'a> {
+    /// For a packet of this flow, or an ICMP error about it; nothing is looked
+    /// up yet, and ACK numbers do not count.
+    #[inline(always)]
+    pub fn new(
+        config: &'a Config,
+        frame: Frame,
+        came: Came,
+        frontend: &'a FrontendValue,
+        flow: &'a FlowKey,
+        segment: Segment,
+    ) -> Self {
+        Self {
+            config,
+            frontend,
+            flow,
+            frame,
+            segment,
+            ack: None,
+            tunnelled: came.tunnelled(),
+            jiffies: jiffies(),
+            hash: 0,
+            is_known_client: false,
+            established: None,
+            embryo: None,
+            backend: None,
+        }
+    }
+
     #[inline(always)]
     pub fn client_hash(&mut self) -> u64 {
         if self.hash == 0 {

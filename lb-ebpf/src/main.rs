@@ -8,6 +8,7 @@ mod count;
 mod establish;
 mod fragment;
 mod header;
+mod here;
 mod icmp;
 mod ingress;
 mod locate;

@@ -12,13 +12,16 @@ use lb_common::{
     config::Config,
     filter::AddrFilter,
     flow::{
-        EmbryoSet, FlowKey, FlowValue, MovedValue, Pending, ReverseKey, ReverseValue, ToldKey,
-        ToldValue,
+        EmbryoSet, FlowKey, FlowValue, MovedValue, ReverseKey, ReverseValue, ToldKey, ToldValue,
     },
     fragment::{FragmentKey, FragmentValue},
-    frontend::{FrontendKey, FrontendValue},
+    frontend::{
+        FrontendBucket, FrontendEntry, FrontendKey, FrontendValue, bucket_and_tag, buckets_for,
+        id_and_side,
+    },
     limits::{BACKENDS_MAX, NODES_MAX, default_size},
     node::{NodeMacs, NodeName, NodeNetValue, NodeValue},
+    pending::Pending,
     table::{CHUNK_SLOTS, Chunk, Slot},
     traffic::{EndpointKey, EndpointValue, FrontendName, Rate, Traffic, rate},
     verdict,
@@ -37,7 +40,13 @@ pub static VIPS: HashMap<Addr, VipValue, { default_size::VIPS as usize }> = Hash
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTENDS as usize }> =
     HashMap::new();
 #[btf_map]
-pub static FRONTEND_KEYS: Array<FrontendKey, { default_size::FRONTENDS as usize }> = Array::new();
+pub static FRONTEND_INDEX: Array<
+    FrontendBucket,
+    { buckets_for(default_size::FRONTENDS) as usize },
+> = Array::new();
+#[btf_map]
+pub static FRONTEND_ENTRIES: Array<FrontendEntry, { default_size::FRONTENDS as usize }> =
+    Array::new();
 #[btf_map]
 pub static TABLES: Array<Chunk, { default_size::TABLE_CHUNKS as usize }> = Array::new();
 #[btf_map]
@@ -128,13 +137,45 @@ macro_rules! find {
 pub(crate) use find;
 
 #[inline(always)]
-pub fn vip(addr: &Addr) -> Option<VipValue> {
-    find!(VIPS, addr).map(|vip| *vip)
+pub fn vip(addr: Addr) -> Option<VipValue> {
+    find!(VIPS, &addr).map(|vip| *vip)
+}
+
+/// The frontend of a flow and its place; `vip_hash` is that of its VIP.
+///
+/// The index leads to nearly all. Those for which it has no way, or another's
+/// with the same tag, are in the hash map, which also knows what is no frontend
+/// at all. Either gives an entry of one array, so that the verifier follows one
+/// path from here.
+#[inline(always)]
+pub fn frontend(
+    config: &Config,
+    whose: &FlowKey,
+    vip_hash: u64,
+) -> Option<(u32, &'static FrontendValue)> {
+    let protocol = whose.protocol as u8;
+    let (bucket, tag) = bucket_and_tag(vip_hash, whose.vip_port, protocol, config.frontend_buckets);
+    let mut place = FRONTEND_INDEX.get(bucket)?.find(tag);
+    let mut entry = entry_at(place);
+    if !entry.is_some_and(|entry| entry.key.is_of(whose)) {
+        // In scratch memory: the stack is small.
+        let key = &mut pending()?.frontend_key;
+        *key = FrontendKey::new(whose.vip, whose.vip_port, protocol);
+        place = find!(FRONTENDS, &*key)?.place();
+        entry = entry_at(place);
+    }
+    Some((place, entry?.value(place)))
 }
 
 #[inline(always)]
-pub fn frontend(key: &FrontendKey) -> Option<&'static mut FrontendValue> {
-    find!(FRONTENDS, key)
+fn entry_at(place: u32) -> Option<&'static FrontendEntry> {
+    FRONTEND_ENTRIES.get(id_and_side(place).0).map(extend)
+}
+
+/// The value of a frontend at its place.
+#[inline(always)]
+pub fn frontend_at(place: u32) -> Option<&'static FrontendValue> {
+    Some(entry_at(place)?.value(place))
 }
 
 /// The slot at `index` of the table that begins at `chunk`.
@@ -192,5 +233,5 @@ pub fn pending() -> Option<&'static mut Pending> {
 /// The VIP and port of a frontend, by its id.
 #[inline(always)]
 pub fn frontend_key(id: u32) -> Option<&'static FrontendKey> {
-    FRONTEND_KEYS.get(id).map(extend)
+    FRONTEND_ENTRIES.get(id).map(|entry| &extend(entry).key)
 }

@@ -62,6 +62,16 @@ impl Family {
     pub const V6: Self = Self(6);
 
     #[inline(always)]
+    pub fn of_version(version: u32) -> Self {
+        Self(version as usize & 7)
+    }
+
+    #[inline(always)]
+    pub fn version(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
     pub fn is_v4(self) -> bool {
         self.0 == 4
     }
@@ -121,6 +131,17 @@ impl Fragment {
         offset: 0,
         len: 0,
     };
+
+    /// The part with the ports, or, with `is_part` 0, a whole datagram.
+    #[inline(always)]
+    pub fn first(is_part: u32, identification: u32, len: u32) -> Self {
+        Self {
+            is_part: is_part as usize,
+            identification,
+            offset: 0,
+            len,
+        }
+    }
 
     #[inline(always)]
     pub fn is_part(&self) -> bool {

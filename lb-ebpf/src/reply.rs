@@ -360,9 +360,9 @@ fn write(
     const MANGLED_0: u64 = 32;
     let tcp = ip.protocol == TCP;
     let clamp = if tcp && l4.flags & tcp_flags::SYN != 0 {
-        mss(frame, ip, config)
+        mss(frame, ip, config).unwrap_or(Clamp::NONE)
     } else {
-        None
+        Clamp::NONE
     };
     let (check_at, udp_flag) = if tcp {
         (ip.l4 + field!(Tcp, checksum), 0)
@@ -385,7 +385,8 @@ fn write(
         port_checksum(skb, check_at, l4.src_port, outside.vip_port, udp_flag);
         port_checksum(skb, check_at, l4.dst_port, outside.client_port, udp_flag);
     }
-    if let Some((at, old, new)) = clamp {
+    if clamp.at != 0 {
+        let Clamp { at, old, new } = clamp;
         // An option at an odd offset lies across two words of the sum.
         let (old, new) = if (at - ip.l4) & 1 == 0 {
             (old.to_be(), new.to_be())
@@ -398,8 +399,8 @@ fn write(
     source(skb, ip, outside.vip)?;
     let ports = [outside.vip_port.to_be(), outside.client_port.to_be()];
     store(skb, ip.l4, &ports)?;
-    if let Some((at, _, new)) = clamp {
-        store(skb, at, &new.to_be())?;
+    if clamp.at != 0 {
+        store(skb, clamp.at, &clamp.new.to_be())?;
     }
     Some(())
 }
@@ -444,10 +445,27 @@ fn source(skb: *mut __sk_buff, ip: &Ip, to: Addr) -> Option<()> {
     }
 }
 
-/// Where the MSS option of a SYN-ACK is, what it says and what it is to say
-/// (RFC 9293 §3.7.1), if that is less. Senders put it first or nearly so.
+/// Where the MSS option of a SYN-ACK is, what it says and what it is to say;
+/// at 0 there is nothing to change. Not an `Option`: see [`lb_common::rules::Code`].
+#[derive(Clone, Copy)]
+struct Clamp {
+    at: usize,
+    old: u16,
+    new: u16,
+}
+
+impl Clamp {
+    const NONE: Self = Self {
+        at: 0,
+        old: 0,
+        new: 0,
+    };
+}
+
+/// How to clamp the MSS (RFC 9293 §3.7.1), if it is too large. Senders put the
+/// option first or nearly so.
 #[inline(always)]
-fn mss(frame: &Frame, ip: &Ip, config: &Config) -> Option<(usize, u16, u16)> {
+fn mss(frame: &Frame, ip: &Ip, config: &Config) -> Option<Clamp> {
     const END: u8 = 0;
     const NOP: u8 = 1;
     const MSS: u8 = 2;
@@ -468,7 +486,11 @@ fn mss(frame: &Frame, ip: &Ip, config: &Config) -> Option<(usize, u16, u16)> {
             NOP => 1,
             MSS => {
                 let said = u16::from_be_bytes([option[2], option[3]]);
-                return (said > limit).then_some((at + 2, said, limit));
+                return (said > limit).then_some(Clamp {
+                    at: at + 2,
+                    old: said,
+                    new: limit,
+                });
             }
             _ => usize::from(option[1]),
         };

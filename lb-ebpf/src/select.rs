@@ -1,29 +1,26 @@
-//! From a packet for a frontend to what becomes of it: the slot, the rules,
-//! and then here, there, or an answer.
+//! From a packet for a frontend to the slot of its flow. Most packets that go
+//! to another node's pod are handed over right here; for all others
+//! [`crate::here`] asks the tables.
 
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     addr::Addr,
-    backend::{BackendRef, BackendValue},
     config::Config,
-    flow::{Embryo, FlowKey, FlowValue, L4, TCP, at_or_after, embryo, state, tcp_flags},
+    flow::{FlowKey, TCP, tcp_flags},
     fragment::what,
-    frontend::{FrontendKey, flags},
+    frontend::FrontendValue,
     hash::source_hash,
     node::{self, NodeValue},
-    rules::{Code, Segment, coded, kind},
-    table::{Target, slot_index},
+    rules::{Segment, plainly},
+    table::{Slot, Target, slot_index},
     verdict::Reason,
 };
 
 use crate::{
-    count,
-    establish::{self, How, reverse_key},
-    fragment,
+    count, fragment,
     locate::{self, Packet},
-    lookup::{Lookup, embryo_set, may_be_established, tag},
-    maps::{self, TCP_REVERSE, find},
-    packet::jiffies,
+    lookup::sender,
+    maps,
     parse::{self, Ip},
     reject::Answer,
     step::{Hint, Stage, Step, flatten},
@@ -33,54 +30,53 @@ use crate::{
 
 /// A TCP or UDP packet whose destination may be a VIP.
 #[inline(always)]
-pub fn select(packet: &Packet, config: &Config, hint: Hint) -> Result<Step, Step> {
+pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
     let ip = &packet.ip;
-    // Kept in the scratch entry rather than on the stack, which is small.
-    let pending = maps::pending().ok_or(Reason::not_for_us)?;
-    pending.l4 = parse::l4(&packet.frame, &packet.ip)?;
-    let l4 = &pending.l4;
-    let whose = FlowKey {
+    let l4 = parse::l4(&packet.frame, &packet.ip)?;
+    let flow = FlowKey {
         client: ip.src,
         vip: ip.dst,
         client_port: l4.src_port,
         vip_port: l4.dst_port,
         protocol: ip.protocol.into(),
     };
-    let key = FrontendKey::new(ip.dst, l4.dst_port, ip.protocol);
-    let Some(frontend) = maps::frontend(&key) else {
-        if maps::vip(&ip.dst).is_none() {
+    let Some((place, frontend)) = maps::frontend(config, &flow, packet.vip_hash) else {
+        if maps::vip(ip.dst).is_none() {
             return Err(Reason::not_for_us.into());
         }
         return Err(Step::answer(Answer::NoFrontend));
     };
     count::frontend(frontend.id, ip.len);
-    let hash = source_hash(frontend.seed, ip.src, l4.src_port, ip.protocol);
-    let slot =
-        maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)?;
-    let segment = segment(ip.protocol, l4.flags);
-    let mut lookup = Lookup {
-        config,
-        frontend,
-        whose,
-        flow: &mut pending.flow,
-        frame: packet.frame,
-        segment,
-        ack: Some(l4.ack),
-        tunnelled: packet.came.tunnelled(),
-        jiffies: jiffies(),
-        hash: 0,
-        established: None,
-        embryo: None,
-        backend: None,
-    };
-    let code = coded(segment, packet.came.marked(), slot, &mut lookup);
-    match code.kind() {
-        kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),
-        kind::REJECT => Err(Step::answer(Answer::NoBackend)),
-        kind::UNSETTLED => Err(Reason::unsettled.into()),
-        kind::STRANDED => Err(Reason::stranded.into()),
-        _ => deliver(packet, l4, code, &mut lookup, hint),
+    let slot = pick(frontend, &flow)?;
+    let node = plainly(segment(ip.protocol, l4.flags), slot);
+    if node != Target::NONE && is_a_clients(packet) {
+        if cfg!(feature = "log") {
+            maps::pending().ok_or(Reason::not_for_us)?.flow = flow;
+        }
+        return straight(packet, node.0);
     }
+    let pending = maps::pending().ok_or(Reason::not_for_us)?;
+    pending.flow = flow;
+    pending.place = place;
+    pending.slot = slot;
+    pending.located = packet.located();
+    pending.l4 = l4;
+    Err(Step::go_on(Stage::Here))
+}
+
+/// Surely from a client or a router, and whole. What is not is looked at in
+/// more detail elsewhere.
+#[inline(always)]
+fn is_a_clients(packet: &Packet) -> bool {
+    !packet.came.around() && !packet.ip.fragment.is_part() && sender(&packet.frame) == 0
+}
+
+/// The slot of a flow in its frontend's table.
+#[inline(always)]
+pub fn pick(frontend: &FrontendValue, whose: &FlowKey) -> Result<Slot, Reason> {
+    let protocol = whose.protocol as u8;
+    let hash = source_hash(frontend.seed, whose.client, whose.client_port, protocol);
+    maps::slot(frontend.chunk, slot_index(hash, frontend.slots)).ok_or(Reason::no_next_hop)
 }
 
 #[inline(always)]
@@ -94,28 +90,46 @@ pub fn segment(protocol: u8, flags: u8) -> Segment {
     }
 }
 
-/// Hands a packet over, if it fits and has a hop to live.
+/// Hands a whole packet over as it is, if it fits and has a hop to live.
 #[inline(always)]
-pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Result<Step, Step> {
+fn straight(packet: &Packet, node: u16) -> Result<Step, Step> {
     let ip = &packet.ip;
     let next_hop = maps::node(node).ok_or(Reason::no_next_hop)?;
     if ip.ttl <= 1 {
         return Err(Step::answer(Answer::TimeExceeded));
     }
-    fits(ip, next_hop)?;
+    if next_hop.kind != node::kind::SAME_LINK {
+        fits(ip, next_hop)?;
+        return Ok(Step::hand_over(node, false));
+    }
+    translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+    let action = send(&packet.frame, next_hop).ok_or(Reason::malformed_for_vip)?;
+    Ok(Step::done(Reason::handed_over, action))
+}
+
+/// The same for any packet: a first fragment leaves word for those that follow
+/// it.
+#[inline(always)]
+pub fn to_node(packet: &Packet, node: u16, marked: bool, frontend: u32) -> Result<Step, Step> {
+    let ip = &packet.ip;
     let done = if marked {
         what::HANDED_ON_MARKED
     } else {
         what::HANDED_OVER
     };
     let target = Target::node(node);
+    let step = if marked || packet.came.around() {
+        let next_hop = maps::node(node).ok_or(Reason::no_next_hop)?;
+        if ip.ttl <= 1 {
+            return Err(Step::answer(Answer::TimeExceeded));
+        }
+        fits(ip, next_hop)?;
+        Step::hand_over(node, marked)
+    } else {
+        straight(packet, node)?
+    };
     let first = fragment::prepare(ip, frontend, target, done, Addr::UNSPECIFIED);
-    if marked || packet.came.around() || next_hop.kind != node::kind::SAME_LINK {
-        return Ok(Step::hand_over(node, marked).and_remember(first));
-    }
-    translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
-    let action = send(&packet.frame, next_hop).ok_or(Reason::malformed_for_vip)?;
-    Ok(Step::done(Reason::handed_over, action).and_remember(first))
+    Ok(step.and_remember(first))
 }
 
 #[inline(always)]
@@ -127,233 +141,6 @@ fn fits(ip: &Ip, node: &NodeValue) -> Result<(), Step> {
         }
     }
     Ok(())
-}
-
-/// To the pod on this node: note the flow, translate, and on.
-#[inline(always)]
-fn deliver(
-    packet: &Packet,
-    l4: &L4,
-    code: Code,
-    lookup: &mut Lookup<'_>,
-    hint: Hint,
-) -> Result<Step, Step> {
-    let direct = lookup.frontend.flags & flags::DIRECT != 0;
-    let mut enters = false;
-    let id = code.backend_id();
-    let (reason, backend, client_port) = match code.kind() {
-        kind::ESTABLISHED => {
-            let backend = lookup.backend.ok_or(Reason::stranded)?;
-            let flow = lookup.established.take().ok_or(Reason::stranded)?;
-            follow(flow, l4, lookup, backend);
-            (Reason::delivered_established, backend, flow.pod_client_port)
-        }
-        kind::EMBRYONIC => {
-            let backend = lookup.backend.ok_or(Reason::stranded)?;
-            let embryo = lookup.embryo.take().ok_or(Reason::stranded)?;
-            enters = grow(embryo, l4, lookup, code.backend(), direct);
-            (Reason::delivered_embryonic, backend, l4.src_port)
-        }
-        kind::NEW => {
-            let backend = maps::backend(id).ok_or(Reason::stranded)?;
-            let client_port = begin(l4, lookup, id, backend, direct, hint)?;
-            (Reason::delivered_new, backend, client_port)
-        }
-        _ => {
-            let backend = maps::backend(id).ok_or(Reason::stranded)?;
-            if l4.flags & tcp_flags::RST == 0 {
-                conceive(l4, lookup, id, backend, embryo::ADOPTED, direct);
-            }
-            (Reason::delivered_pick, backend, l4.src_port)
-        }
-    };
-    count::backend(id, packet.ip.len);
-    let ip = &packet.ip;
-    let target = Target::local(id);
-    let frontend = lookup.frontend.id;
-    let first = fragment::prepare(ip, frontend, target, what::DELIVERED, backend.addr);
-    let direct_ifindex = if direct { backend.ifindex } else { 0 };
-    let action = to_pod(packet, backend, client_port, direct_ifindex)?;
-    Ok(Step::done(reason, action)
-        .and_uncover(leave_cover(packet))
-        .and_enter(enters)
-        .and_remember(first))
-}
-
-/// Leaves what lies around the packet for a later stage to take away: the frame
-/// begins elsewhere after that.
-#[inline(always)]
-fn leave_cover(packet: &Packet) -> bool {
-    if !packet.came.around() {
-        return false;
-    }
-    let Some(pending) = maps::pending() else {
-        return false;
-    };
-    pending.cover = packet.cover();
-    true
-}
-
-/// Translates, removes what other nodes put around, and passes on.
-#[inline(always)]
-fn to_pod(
-    packet: &Packet,
-    backend: &BackendValue,
-    client_port: u16,
-    direct_ifindex: u32,
-) -> Result<u32, Step> {
-    let ip = &packet.ip;
-    // The stack takes a hop off by itself.
-    if direct_ifindex != 0 {
-        if ip.ttl <= 1 {
-            return Err(Step::answer(Answer::TimeExceeded));
-        }
-        translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
-    }
-    translate::to_pod(&packet.frame, ip, backend, client_port)?;
-    Ok(translate::pass(packet.ctx, direct_ifindex))
-}
-
-/// A packet of an established flow: when it was seen, and what ends it.
-#[inline(always)]
-fn follow(flow: &mut FlowValue, l4: &L4, lookup: &mut Lookup<'_>, backend: &BackendValue) {
-    if flow.seen != lookup.jiffies {
-        flow.seen = lookup.jiffies;
-    }
-    if lookup.flow.protocol != u32::from(TCP) {
-        return;
-    }
-    if flow.state & state::POD_FIN != 0
-        && l4.flags & tcp_flags::ACK != 0
-        && at_or_after(l4.ack, flow.pod_fin)
-    {
-        flow.state |= state::POD_FIN_ACKED;
-    }
-    if l4.flags & (tcp_flags::FIN | tcp_flags::RST) == 0 {
-        return;
-    }
-    if l4.flags & tcp_flags::RST != 0 {
-        flow.state |= state::CLIENT_RESET;
-    } else {
-        flow.state |= state::CLIENT_FIN;
-        flow.client_fin = l4.seq.wrapping_add(l4.seq_len);
-    }
-    let key = reverse_key(
-        lookup.flow,
-        backend.addr,
-        backend.port,
-        flow.pod_client_port,
-    );
-    if let Some(reverse) = find!(TCP_REVERSE, &key) {
-        reverse.flags |= lb_common::flow::reverse::CLOSING;
-    }
-}
-
-/// A packet of a flow in its handshake. Here the client proves itself: its ACK
-/// fits the pod's SYN-ACK (the lookup has seen to that), or, for UDP, it
-/// speaks again after the pod has answered.
-#[inline(always)]
-fn grow(
-    embryo: &mut Embryo,
-    l4: &L4,
-    lookup: &mut Lookup<'_>,
-    named: BackendRef,
-    direct: bool,
-) -> bool {
-    embryo.seen = lookup.jiffies;
-    if lookup.segment == Segment::Syn {
-        embryo.client_isn = l4.seq;
-        return false;
-    }
-    if lookup.segment == Segment::Udp && embryo.flags & embryo::ANSWERED == 0 {
-        return false;
-    }
-    embryo.tag = 0;
-    let how = How::new(l4.src_port, 0, direct);
-    leave_flow(lookup, named, how)
-}
-
-/// Leaves the flow in hand for a later stage.
-#[inline(always)]
-fn leave_flow(lookup: &mut Lookup<'_>, backend: BackendRef, how: How) -> bool {
-    let Some(pending) = maps::pending() else {
-        return false;
-    };
-    // The flow is there already: see `select`.
-    pending.frontend = lookup.frontend.id;
-    pending.backend = backend;
-    pending.how = how.0;
-    true
-}
-
-/// Writes an embryo.
-#[inline(always)]
-fn conceive(
-    l4: &L4,
-    lookup: &mut Lookup<'_>,
-    id: u16,
-    backend: &BackendValue,
-    begun: u16,
-    direct: bool,
-) {
-    let hash = lookup.client_hash();
-    let Some(set) = embryo_set(lookup.config, hash) else {
-        return;
-    };
-    let tag = tag(hash);
-    let mut flags = begun;
-    if lookup.flow.protocol != u32::from(TCP) {
-        flags |= embryo::UDP;
-    }
-    if direct {
-        flags |= embryo::DIRECT;
-    }
-    *establish::place(set, tag, lookup.frontend.id, lookup.jiffies) = Embryo {
-        tag,
-        frontend: lookup.frontend.id,
-        backend_id: id,
-        backend_generation: backend.generation,
-        seen: lookup.jiffies,
-        client_isn: l4.seq,
-        first_isn: 0,
-        last_isn: 0,
-        pod_client_port: l4.src_port,
-        flags,
-    };
-}
-
-/// Begins a flow: an embryo, and the client's port as the pod is to see it.
-///
-/// One client port, two VIPs, one pod: to the pod the second flow would be the
-/// first. It gets another source port then and is entered at once (an embryo
-/// is found by the client's own port, which answers no longer carry); that
-/// costs table space before any proof, so it has a budget.
-#[inline(always)]
-fn begin(
-    l4: &L4,
-    lookup: &mut Lookup<'_>,
-    id: u16,
-    backend: &BackendValue,
-    direct: bool,
-    hint: Hint,
-) -> Result<u16, Step> {
-    if hint.begins() && hint.port() != 0 {
-        return Ok(hint.port());
-    }
-    if !hint.begins()
-        && lookup.flow.protocol == u32::from(TCP)
-        && may_be_established(lookup.config, lookup.client_hash())
-    {
-        let named = BackendRef {
-            id,
-            generation: backend.generation,
-        };
-        if leave_flow(lookup, named, How::new(l4.src_port, 0, direct)) {
-            return Err(Step::go_on(Stage::Collision));
-        }
-    }
-    conceive(l4, lookup, id, backend, 0, direct);
-    Ok(l4.src_port)
 }
 
 /// A later fragment: to where its first went.
@@ -369,7 +156,7 @@ fn later_fragment(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let packet = &locate::again(ctx, config, hint)?;
     let ip = &packet.ip;
     let part = ip.fragment;
-    if maps::vip(&ip.dst).is_none() {
+    if maps::vip(ip.dst).is_none() {
         return Err(Reason::not_for_us.into());
     }
     let known = fragment::continues(ip, &part, config, Reason::fragment_overlap)?;

@@ -28,6 +28,8 @@ pub enum Stage {
     /// A new flow whose client has another flow here: see whether they collide.
     Collision = 8,
     IcmpToPod = 9,
+    /// For a pod that is here, or may be: `PENDING` has the packet.
+    Here = 10,
 }
 
 impl Step {
@@ -38,6 +40,12 @@ impl Step {
 
     /// Done, but for what lies around the packet: `PENDING` says what.
     const UNCOVER: u32 = 1 << 26;
+
+    /// Done, and nothing is left to do.
+    #[inline(always)]
+    pub fn is_all(self) -> bool {
+        self.0 >> 24 == 0
+    }
 
     #[inline(always)]
     pub fn and_uncover(self, pending: bool) -> Self {

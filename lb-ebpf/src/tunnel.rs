@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    header::{Ethernet, Ipv4, Ipv6, Udp, Vlan, ethertype},
+    header::{Ipv4, Ipv6, Udp, Vlan, ethertype},
     locate::{self, Packet},
     maps::{self, NODE_NETS},
     packet::{Frame, adjust_head, redirect},
@@ -41,6 +41,16 @@ impl Came {
             bits |= Self::MARKED;
         }
         Self(frame.blur(bits, 3))
+    }
+
+    #[inline(always)]
+    pub fn of_bits(bits: u32) -> Self {
+        Self(bits as usize & 3)
+    }
+
+    #[inline(always)]
+    pub fn bits(self) -> u32 {
+        self.0 as u32
     }
 
     /// Inside an outer header.
@@ -229,9 +239,7 @@ pub fn hand_over(packet: &Packet, node: &NodeValue, marked: bool) -> Result<(Rea
 /// Rewrites the MACs and sends.
 #[inline(always)]
 pub fn send(frame: &Frame, node: &NodeValue) -> Option<u32> {
-    let ethernet = frame.header::<Ethernet>(0)?;
-    ethernet.dst = mac_words(node.dst_mac);
-    ethernet.src = mac_words(node.src_mac);
+    *frame.header::<[u32; 3]>(0)? = node.macs();
     Some(if node.ifindex == crate::packet::ifindex(frame.context()) {
         xdp_action::XDP_TX
     } else {

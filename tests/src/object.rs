@@ -16,12 +16,14 @@ use aya::{Ebpf, EbpfLoader, Pod, VerifierLogLevel};
 use lb_common::addr::Addr;
 use lb_common::backend::BackendValue;
 use lb_common::config::{Config, Uplink};
-use lb_common::filter::{AddrFilter, FILTER_WORDS, pod_bit, vip_bit};
-use lb_common::frontend::{FrontendKey, FrontendValue};
+use lb_common::filter::{AddrFilter, FILTER_WORDS, pod_bit, vip_bit, vip_hash};
+use lb_common::frontend::{
+    FrontendBucket, FrontendEntry, FrontendKey, FrontendValue, bucket_and_tag, buckets_for, place,
+};
 use lb_common::limits::UPLINKS_MAX;
 use lb_common::maps::MAPS;
 use lb_common::node::{
-    MAC_BUCKETS, MacBucket, MacEntry, NodeMacs, NodeNetValue, NodeValue, kind, mac_bucket,
+    MAC_BUCKETS, MacBucket, MacEntry, NodeMacs, NodeNetValue, NodeValue, kind, mac_bits, mac_bucket,
 };
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
 use lb_common::tunnel::DEFAULT_PORT;
@@ -73,7 +75,8 @@ impl Sizes {
     fn of(&self, map: &str) -> Option<u32> {
         Some(match map {
             "VIPS" => self.vips,
-            "FRONTENDS" | "FRONTEND_KEYS" | "TRAFFIC" => self.frontends,
+            "FRONTENDS" | "FRONTEND_ENTRIES" | "TRAFFIC" => self.frontends,
+            "FRONTEND_INDEX" => buckets_for(self.frontends),
             "TABLES" => self.chunks,
             "TCP_FLOWS" | "TCP_REVERSE" => self.flows,
             "UDP_FLOWS" | "UDP_REVERSE" => self.udp_flows,
@@ -220,21 +223,57 @@ impl Object {
             id,
             flags,
             changed_s: 0,
-            pad: 0,
+            side: 0,
         };
         let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
-        self.hash("FRONTENDS")?.insert(key, value, 0)?;
-        self.array("FRONTEND_KEYS")?.set(id, key, 0)?;
+        self.write_frontend(key, value)?;
+        self.index(&key, |bucket, tag| {
+            bucket.put(tag, place(id, 0));
+        })?;
         Ok(id)
     }
 
-    /// Sets the flags of a frontend that there is.
-    pub fn frontend_flags(&mut self, frontend: SocketAddr, protocol: u8, flags: u32) -> Result<()> {
-        let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
-        let mut frontends = self.hash::<_, FrontendValue>("FRONTENDS")?;
-        let value = frontends.get(&key, 0)?;
-        frontends.insert(key, FrontendValue { flags, ..value }, 0)?;
+    /// Changes the bucket of a frontend in the index.
+    pub fn index(
+        &mut self,
+        key: &FrontendKey,
+        change: impl FnOnce(&mut FrontendBucket, u32),
+    ) -> Result<()> {
+        let buckets = self.config.frontend_buckets;
+        let (number, tag) = bucket_and_tag(vip_hash(key.vip), key.port, key.protocol, buckets);
+        let mut index = self.array::<FrontendBucket>("FRONTEND_INDEX")?;
+        let mut bucket = index.get(&number, 0)?;
+        change(&mut bucket, tag);
+        index.set(number, bucket, 0)?;
         Ok(())
+    }
+
+    fn write_frontend(&mut self, key: FrontendKey, value: FrontendValue) -> Result<()> {
+        self.hash("FRONTENDS")?.insert(key, value, 0)?;
+        let entry = FrontendEntry {
+            key,
+            pad: 0,
+            values: [value; 2],
+        };
+        self.array("FRONTEND_ENTRIES")?.set(value.id, entry, 0)?;
+        Ok(())
+    }
+
+    /// Sets the flags of a frontend that there is.
+    pub fn frontend_flags(
+        &mut self,
+        frontend: SocketAddr,
+        protocol: u8,
+        flags: u32,
+    ) -> Result<FrontendValue> {
+        let key = FrontendKey::new(frontend.ip().into(), frontend.port(), protocol);
+        let frontends = self.hash::<_, FrontendValue>("FRONTENDS")?;
+        let value = FrontendValue {
+            flags,
+            ..frontends.get(&key, 0)?
+        };
+        self.write_frontend(key, value)?;
+        Ok(value)
     }
 
     /// A pod on this node, generation 1, on a device of this index.
@@ -276,7 +315,7 @@ impl Object {
         let mut value = macs.get(&0, 0).unwrap_or(NodeMacs {
             buckets: [MacBucket::default(); MAC_BUCKETS],
         });
-        let bucket = &mut value.buckets[mac_bucket(entry.mac)];
+        let bucket = &mut value.buckets[mac_bucket(mac_bits(entry.mac))];
         let Some(way) = bucket.ways.iter_mut().find(|way| way.node == 0) else {
             bail!("more MACs in one bucket than it has ways");
         };
@@ -383,8 +422,8 @@ impl Object {
 fn config(mac: [u8; 6], sizes: &Sizes) -> Config {
     let mut uplinks = [Uplink::default(); UPLINKS_MAX];
     uplinks[0] = Uplink {
+        mac: MacEntry { mac, node: 0 },
         ifindex: UPLINK,
-        mac,
         pad: 0,
     };
     Config {
@@ -402,7 +441,7 @@ fn config(mac: [u8; 6], sizes: &Sizes) -> Config {
         embryo_sets: sizes.embryo_sets,
         filter_words: sizes.filter_words,
         zero: 0,
-        pad: 0,
+        frontend_buckets: buckets_for(sizes.frontends),
     }
 }
 

@@ -120,6 +120,7 @@ fn flags(linker: &Path) -> String {
         "-Cdebuginfo=2".to_owned(),
         format!("-Clinker={}", linker.display()),
         "-Clink-arg=--btf".to_owned(),
+        "-Ctarget-cpu=v3".to_owned(),
         // Functions that stay functions of the kernel's own, which its verifier
         // checks once each.
         format!("-Clink-arg=--export={}", exports.join(",")),

@@ -200,7 +200,7 @@ fn uplinks(
         Uplink {
             device: device.map_or_else(|| format!("#{}", uplink.ifindex), |d| d.name.clone()),
             ifindex: uplink.ifindex,
-            mac: mac(uplink.mac),
+            mac: mac(uplink.mac.mac),
             mtu: device.map_or(0, |device| device.mtu),
             xdp: device.map_or("none", |device| device.xdp.mode()),
             programs: here.map(|(hook, _, _)| hook.program()).collect(),

@@ -17,6 +17,7 @@ use lb_common::traffic::Traffic;
 use lb_common::vip::VipValue;
 use lb_core::dataplane::{Image, Step};
 
+use super::frontends;
 use super::maps::{Maps, OpenError};
 use super::pins::Pins;
 use super::readback::{self, OWN_NODE, ReadError};
@@ -29,6 +30,15 @@ pub struct ApplyError {
     pub map: &'static str,
     #[source]
     pub source: MapError,
+}
+
+/// Why what was left half done could not be put right.
+#[derive(Debug, thiserror::Error)]
+pub enum MendError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] ApplyError),
 }
 
 /// Something that holds what images speak of.
@@ -58,6 +68,17 @@ impl Kernel {
             pins: pins.clone(),
             lease,
         })
+    }
+
+    /// Puts right what an agent that was killed has left half done, out of
+    /// sight of images.
+    pub fn mend(&mut self) -> Result<(), MendError> {
+        let all = readback::frontends(&self.pins)?;
+        let mended = frontends::mend(&mut self.maps, &all)?;
+        if mended > 0 {
+            tracing::info!(mended, "frontends' entries were behind");
+        }
+        Ok(())
     }
 
     /// This node's configuration; all zeros in maps that were just made.
@@ -139,18 +160,14 @@ impl Target for Kernel {
             Step::PutEndpoint(key, value) => {
                 written("ENDPOINTS", maps.endpoints.insert(key, value, 0))
             }
-            Step::PutFrontend(key, value) => {
-                // First the way back, which the kernel programs find by the id.
-                written("FRONTEND_KEYS", maps.frontend_keys.set(value.id, key, 0))?;
-                written("FRONTENDS", maps.frontends.insert(key, value, 0))
-            }
+            Step::PutFrontend(key, value) => frontends::put(maps, key, *value),
             Step::PutVip(vip, ours) => self.put_vip(*vip, *ours),
             Step::ResetTraffic(id) => reset("TRAFFIC", &mut maps.traffic, *id),
             Step::ResetPodTraffic(id) => {
                 reset("POD_TRAFFIC", &mut maps.pod_traffic, u32::from(*id))
             }
             Step::RemoveVip(vip) => removed("VIPS", maps.vips.remove(vip)),
-            Step::RemoveFrontend(key) => removed("FRONTENDS", maps.frontends.remove(key)),
+            Step::RemoveFrontend(key) => frontends::remove(maps, key),
             Step::RemoveEndpoint(key) => removed("ENDPOINTS", maps.endpoints.remove(key)),
             Step::RemoveName(id) => removed("NAMES", maps.names.remove(id)),
             Step::RemoveBackend(id) => {

@@ -198,7 +198,7 @@ fn inspect(map: &Map, pins: &Pins, sizes: &MapSizes) -> Result<(), LoadError> {
             map: map.name,
             bpffs,
             there: if map.name == "CLIENT_FILTER" {
-                info.max_entries() * 2
+                info.max_entries() * 16
             } else {
                 info.max_entries()
             },

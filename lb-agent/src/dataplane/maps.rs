@@ -9,7 +9,7 @@ use lb_common::backend::BackendValue;
 use lb_common::config::Config;
 use lb_common::filter::AddrFilter;
 use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue};
-use lb_common::frontend::{FrontendKey, FrontendValue};
+use lb_common::frontend::{FrontendBucket, FrontendEntry, FrontendKey, FrontendValue};
 use lb_common::node::{NodeMacs, NodeName, NodeNetValue, NodeValue};
 use lb_common::table::Chunk;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName, Traffic};
@@ -39,7 +39,8 @@ pub struct Maps {
     pub vip_filter: Array<MapData, AddrFilter>,
     pub vips: HashMap<MapData, Addr, VipValue>,
     pub frontends: HashMap<MapData, FrontendKey, FrontendValue>,
-    pub frontend_keys: Array<MapData, FrontendKey>,
+    pub frontend_index: Array<MapData, FrontendBucket>,
+    pub frontend_entries: Array<MapData, FrontendEntry>,
     pub tables: Array<MapData, Chunk>,
     pub backends: Array<MapData, BackendValue>,
     pub pod_filter: Array<MapData, AddrFilter>,
@@ -77,7 +78,8 @@ impl Maps {
             vip_filter: typed(pins, "VIP_FILTER")?,
             vips: typed(pins, "VIPS")?,
             frontends: typed(pins, "FRONTENDS")?,
-            frontend_keys: typed(pins, "FRONTEND_KEYS")?,
+            frontend_index: typed(pins, "FRONTEND_INDEX")?,
+            frontend_entries: typed(pins, "FRONTEND_ENTRIES")?,
             tables: typed(pins, "TABLES")?,
             backends: typed(pins, "BACKENDS")?,
             pod_filter: typed(pins, "POD_FILTER")?,

@@ -104,7 +104,11 @@ pub fn read(pins: &Pins, maps: &Maps) -> Result<dataplane::Maps, ReadError> {
             .into_iter()
             .map(|(vip, value)| (vip, value.owned_until_ns != 0))
             .collect(),
-        frontends: frontends(pins)?.into_iter().collect(),
+        // Images know one value: which side it is on is for packets.
+        frontends: frontends(pins)?
+            .into_iter()
+            .map(|(key, value)| (key, FrontendValue { side: 0, ..value }))
+            .collect(),
         names: names(pins)?,
         endpoints: endpoints(pins)?.into_iter().collect(),
         backends: backends(pins)?,

@@ -1,5 +1,6 @@
 //! How large the maps are, and the options that say so.
 
+use lb_common::frontend::buckets_for;
 use lb_common::limits::default_size;
 use lb_common::maps::Map;
 
@@ -65,9 +66,10 @@ impl MapSizes {
     pub fn of(&self, map: &Map) -> (u32, Option<&'static str>) {
         let (entries, option) = match map.name {
             "VIPS" => (self.max_vips, "--max-vips"),
-            "FRONTENDS" | "FRONTEND_KEYS" | "TRAFFIC" | "NAMES" => {
+            "FRONTENDS" | "FRONTEND_ENTRIES" | "TRAFFIC" | "NAMES" => {
                 (self.max_frontends, "--max-frontends")
             }
+            "FRONTEND_INDEX" => (self.frontend_buckets(), "--max-frontends"),
             "TABLES" => (self.max_table_chunks, "--max-table-chunks"),
             "ENDPOINTS" => (self.max_endpoints, "--max-endpoints"),
             "TCP_FLOWS" | "TCP_REVERSE" => (self.max_tcp_flows, "--max-tcp-flows"),
@@ -80,10 +82,16 @@ impl MapSizes {
         (entries, Some(option))
     }
 
-    /// Words in one half of the client filter: two cells for each flow.
+    /// Buckets of the frontends' index.
+    #[must_use]
+    pub fn frontend_buckets(&self) -> u32 {
+        buckets_for(self.max_frontends)
+    }
+
+    /// Words in one half of the client filter: two bits for each flow.
     #[must_use]
     pub fn filter_words(&self) -> u32 {
-        (self.max_tcp_flows / 4).max(64).next_power_of_two()
+        (self.max_tcp_flows / 32).max(64).next_power_of_two()
     }
 
     /// As the core wants to know them.

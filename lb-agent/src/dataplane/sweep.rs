@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use lb_common::addr::Addr;
 use lb_common::backend::{BackendRef, BackendValue};
 use lb_common::config::Config;
-use lb_common::filter::client_cell;
+use lb_common::filter::client_bit;
 use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue, TCP, state};
 use lb_common::hash::source_hash;
 use lb_common::limits::EMBRYO_SECONDS;
@@ -290,8 +290,8 @@ impl Sweeper {
         }
         let mut words: BTreeMap<u32, u64> = BTreeMap::new();
         for (key, _) in readback::flows(&self.pins, "TCP_FLOWS")? {
-            let (word, byte) = cell(&config, key.client, key.client_port);
-            *words.entry(first + word).or_default() |= mark(byte);
+            let (word, bit) = bit(&config, key.client, key.client_port);
+            *words.entry(first + word).or_default() |= 1 << bit;
         }
         for (index, mut word) in words {
             word |= self.maps.client_filter.get(&index, 0).unwrap_or(0);
@@ -301,18 +301,9 @@ impl Sweeper {
     }
 }
 
-fn cell(config: &Config, client: Addr, port: u16) -> (u32, usize) {
+fn bit(config: &Config, client: Addr, port: u16) -> (u32, u32) {
     let hash = source_hash(config.client_seed, client, port, TCP);
-    client_cell(hash, config.filter_words)
-}
-
-/// The word whose byte at `byte`, as it lies in memory, is 1.
-fn mark(byte: usize) -> u64 {
-    let mut bytes = [0; 8];
-    if let Some(cell) = bytes.get_mut(byte & 7) {
-        *cell = 1;
-    }
-    u64::from_ne_bytes(bytes)
+    client_bit(hash, config.filter_words)
 }
 
 fn reverse_key(key: &FlowKey, value: &FlowValue, pod: &BackendValue) -> ReverseKey {
@@ -419,15 +410,6 @@ mod tests {
         };
         limit(&flow, 60, false);
         limit(&flow, 60, true);
-    }
-
-    #[test]
-    fn a_mark_is_the_byte_that_the_program_writes() {
-        for byte in 0..8 {
-            let mut cells = [0_u8; 8];
-            cells[byte] = 1;
-            assert_eq!(mark(byte).to_ne_bytes(), cells);
-        }
     }
 
     #[test]

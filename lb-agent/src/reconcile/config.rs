@@ -3,7 +3,7 @@
 use lb_common::addr::Addr;
 use lb_common::config::{Config, Uplink};
 use lb_common::limits::UPLINKS_MAX;
-use lb_common::node::{NodeName, kind};
+use lb_common::node::{MacEntry, NodeName, kind};
 use lb_common::tunnel::{OVERHEAD_V4, OVERHEAD_V6};
 use lb_core::dataplane::Image;
 
@@ -21,6 +21,7 @@ pub(super) fn of(settings: &Settings, mut config: Config) -> Config {
     config.rates = settings.rates;
     config.embryo_sets = settings.sizes.embryo_sets;
     config.filter_words = settings.sizes.filter_words();
+    config.frontend_buckets = settings.sizes.frontend_buckets();
     config.zero = 0;
     config
 }
@@ -31,8 +32,11 @@ impl Reconciler {
         let mut config = self.config;
         if !self.uplinks.is_empty() {
             let uplinks = self.uplinks.iter().map(|device| Uplink {
+                mac: MacEntry {
+                    mac: device.mac,
+                    node: 0,
+                },
                 ifindex: device.ifindex,
-                mac: device.mac,
                 pad: 0,
             });
             config.uplinks = [Uplink::default(); UPLINKS_MAX];

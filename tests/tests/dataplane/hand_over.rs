@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use lb_common::flow::TCP;
+use lb_common::frontend::{FrontendKey, place};
 use lb_common::tunnel::{DEFAULT_PORT, MARKED_ETHERTYPE, Shim};
 use lb_common::verdict::Reason;
 use lb_tests::object::Ran;
@@ -48,6 +50,30 @@ fn on_the_same_link_only_macs_and_ttl_change() {
             }
         }
         assert!(world.embryos().is_empty(), "an ingress node keeps nothing");
+    }
+}
+
+#[test]
+fn a_frontend_is_found_without_a_way_of_its_own_in_the_index() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        let vip = family.vip(port::SAME_LINK);
+        let sent = frame(&Segment::tcp(family.client(), vip, "A").packet());
+        let key = FrontendKey::new(vip.ip().into(), vip.port(), TCP);
+        // None, one that leads to another frontend, one that leads nowhere.
+        for astray in [None, Some(place(0, 0)), Some(place(u32::MAX >> 1, 0))] {
+            world
+                .index(&key, |bucket, tag| {
+                    bucket.remove(tag);
+                    if let Some(astray) = astray {
+                        bucket.put(tag, astray);
+                    }
+                })
+                .unwrap();
+            expect(&world.ingress(&sent), XDP_TX, &[Reason::handed_over]);
+        }
     }
 }
 

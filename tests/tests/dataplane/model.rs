@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use lb_common::backend::BackendRef;
 use lb_common::config::flags::CHANNEL;
-use lb_common::filter::client_cell;
+use lb_common::filter::client_bit;
 use lb_common::flow::{
     Embryo, EmbryoSet, FlowKey, FlowValue, MovedValue, TCP, ToldKey, ToldValue, UDP, embryo, state,
 };
-use lb_common::frontend::{FrontendKey, FrontendValue, flags};
+use lb_common::frontend::flags;
 use lb_common::hash::source_hash;
 use lb_common::rules::{Decision, Found, Knowledge, Segment as Kind, decide};
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot, Target};
@@ -190,11 +190,7 @@ impl Knowledge for Model<'_> {
 /// where it says nothing.
 fn set_up(world: &mut World, case: &Case) -> anyhow::Result<()> {
     let key = flow_key(case.client(), case.vip(), case.protocol());
-    let frontend_key = FrontendKey::new(key.vip, key.vip_port, case.protocol());
-    let mut frontends = world.hash::<_, FrontendValue>("FRONTENDS")?;
-    let mut frontend = frontends.get(&frontend_key, 0)?;
-    frontend.flags = case.flags;
-    frontends.insert(frontend_key, frontend, 0)?;
+    let frontend = world.frontend_flags(case.vip(), case.protocol(), case.flags)?;
     let slots = [case.slot; CHUNK_SLOTS];
     world
         .array("TABLES")?
@@ -260,9 +256,8 @@ fn handshake(world: &mut World, case: &Case, key: &FlowKey, frontend: u32) -> an
     }
     world.array("EMBRYONIC")?.set(set, value, 0)?;
     if case.established.is_some() {
-        let (word, _) = client_cell(hash, config.filter_words);
-        let all = u64::from_ne_bytes([1; 8]);
-        world.array("CLIENT_FILTER")?.set(word, all, 0)?;
+        let (word, bit) = client_bit(hash, config.filter_words);
+        world.array("CLIENT_FILTER")?.set(word, 1_u64 << bit, 0)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ use lb_common::backend::{self, BackendValue};
 use lb_common::filter::{pod_bit, vip_bit};
 use lb_common::frontend::{FrontendKey, FrontendValue, flags};
 use lb_common::maps::NodeNet;
-use lb_common::node::{MacEntry, NodeMacs, NodeNetValue, NodeValue, kind, mac_bucket};
+use lb_common::node::{MacEntry, NodeMacs, NodeNetValue, NodeValue, kind, mac_bits, mac_bucket};
 use lb_common::table::{Slot, Target};
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName, condition};
 
@@ -392,7 +392,8 @@ impl Frontends<'_> {
                 Delivery::Direct => flags::DIRECT,
             },
             changed_s: displaced::last(&body),
-            pad: 0,
+            // The shell's: images know one value.
+            side: 0,
         };
         let body = match old {
             Some(old) if body.source.is_none() && *old.body == body => old.body.clone(),
@@ -520,7 +521,7 @@ fn node_macs(desired: &Desired, nodes: &Nodes, problems: &mut Vec<Problem>) -> B
             continue;
         };
         for mac in &peer.macs {
-            let bucket = &mut macs.buckets[mac_bucket(*mac)];
+            let bucket = &mut macs.buckets[mac_bucket(mac_bits(*mac))];
             match bucket.ways.iter_mut().find(|way| way.node == 0) {
                 Some(way) => *way = MacEntry { mac: *mac, node },
                 None => problems.push(Problem::NoRoomForMac { node: name.clone() }),

@@ -16,7 +16,7 @@ use core::time::Duration;
 use lb_common::addr::Addr;
 use lb_common::filter::{pod_bit, vip_bit};
 use lb_common::frontend::{FrontendKey, FrontendValue, flags};
-use lb_common::node::{kind, mac_bucket};
+use lb_common::node::{kind, mac_bits, mac_bucket};
 use lb_common::table::{Place, Slot};
 use proptest::prelude::*;
 
@@ -160,7 +160,7 @@ fn a_service_fills_the_maps() {
     assert_eq!(owned, [(&Addr::from(ip(VIP)), &ours)]);
     for node in maps.nodes.values() {
         assert_eq!(node.kind, kind::SAME_LINK);
-        let bucket = maps.node_macs.buckets[mac_bucket(node.dst_mac)];
+        let bucket = maps.node_macs.buckets[mac_bucket(mac_bits(node.dst_mac))];
         assert!(bucket.ways.iter().any(|way| way.mac == node.dst_mac));
     }
 }
