@@ -58,7 +58,10 @@ impl Trial {
         let mut flows = self.load.look().expect("traffic runs");
         for (flow, [stalled, lost]) in flows.iter_mut().zip(&self.forgiven) {
             flow.stalled -= stalled;
-            flow.lost = if self.crowded { 0 } else { flow.lost - lost };
+            flow.lost -= lost;
+        }
+        if self.crowded {
+            flows.iter_mut().for_each(|flow| flow.lost = 0);
         }
         flows
     }
