@@ -112,16 +112,16 @@ fn object(schema: &Value, fields: &Map<String, Value>, path: &str, wrong: &mut V
     }
 }
 
-/// A field that does not exist, and the one that may be meant.
+/// A field that does not exist, and the one that may be meant: a slip of the
+/// pen away, or written as in the old ConfigMap.
 fn unknown(name: &str, known: &Map<String, Value>) -> String {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_'], "");
-    let close = |known: &&String| {
-        let (known, name) = (plain(known), plain(name));
-        known == name || known.starts_with(&name) || name.starts_with(&known)
-    };
-    match known.keys().find(close) {
-        Some(known) => format!("there is no such field; is {known} meant?"),
-        None => "there is no such field".to_owned(),
+    let distance = |known: &&String| strsim::damerau_levenshtein(&plain(known), &plain(name));
+    match known.keys().min_by_key(distance) {
+        Some(known) if distance(&known) <= 2 => {
+            format!("there is no such field; is {known} meant?")
+        }
+        _ => "there is no such field".to_owned(),
     }
 }
 
@@ -212,6 +212,10 @@ mod tests {
             (
                 json!({"addresses": ["x"], "auto-assign": true}),
                 "spec.auto-assign: there is no such field; is autoAssign meant?",
+            ),
+            (
+                json!({"addresses": ["x"], "autoAsign": true}),
+                "spec.autoAsign: there is no such field; is autoAssign meant?",
             ),
             (
                 json!({"addresses": ["x"], "color": 1}),
