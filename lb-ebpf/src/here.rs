@@ -4,9 +4,11 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     backend::{BackendRef, BackendValue},
+    config::Config,
     flow::{Embryo, FlowValue, L4, TCP, at_or_after, embryo, state, tcp_flags},
     fragment::what,
     frontend::flags,
+    pending::Pending,
     rules::{Code, Segment, coded, kind},
     table::Target,
     verdict::Reason,
@@ -44,28 +46,44 @@ fn here(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let frontend = maps::frontend_at(pending.place).ok_or(Reason::not_for_us)?;
     let segment = segment(pending.flow.protocol as u8, l4.flags);
     let mut lookup = Lookup::new(config, frame, came, frontend, &pending.flow, segment);
-    lookup.ack = Some(l4.ack);
+    lookup.l4 = Some(l4);
     let code = coded(segment, came.marked(), pending.slot, &mut lookup);
-    // Only now: there are few registers.
-    let packet = &Packet::of_pending(ctx, config, pending);
     match code.kind() {
-        kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),
+        kind::HAND_OVER => {
+            let packet = &Packet::of_pending(ctx, config, pending);
+            to_node(packet, code.node(), code.marked(), frontend.id)
+        }
         kind::REJECT => Err(Step::answer(Answer::NoBackend)),
         kind::UNSETTLED => Err(Reason::unsettled.into()),
         kind::STRANDED => Err(Reason::stranded.into()),
-        _ => deliver(packet, l4, code, &mut lookup, hint),
+        _ => deliver(&InHand { ctx, pending }, code, &mut lookup, hint),
+    }
+}
+
+/// The packet, where it lies: what is not kept in registers need not be saved
+/// from them.
+struct InHand<'a> {
+    ctx: *mut xdp_md,
+    pending: &'a Pending,
+}
+
+impl InHand<'_> {
+    /// To be made where it is used, and not before.
+    #[inline(always)]
+    fn packet(&self, config: &Config) -> Packet {
+        Packet::of_pending(self.ctx, config, self.pending)
     }
 }
 
 /// To the pod on this node: note the flow, translate, and on.
 #[inline(always)]
 fn deliver(
-    packet: &Packet,
-    l4: &L4,
+    in_hand: &InHand<'_>,
     code: Code,
     lookup: &mut Lookup<'_>,
     hint: Hint,
 ) -> Result<Step, Step> {
+    let (config, l4) = (lookup.config, &in_hand.pending.l4);
     let direct = lookup.frontend.flags & flags::DIRECT != 0;
     let mut enters = false;
     let id = code.backend_id();
@@ -95,15 +113,20 @@ fn deliver(
             (Reason::delivered_pick, backend, l4.src_port)
         }
     };
-    count::backend(id, packet.ip.len);
-    let ip = &packet.ip;
+    count::backend(id, in_hand.pending.located.len);
+    let ip = &in_hand.packet(config).ip;
     let target = Target::local(id);
     let frontend = lookup.frontend.id;
     let first = fragment::prepare(ip, frontend, target, what::DELIVERED, backend.addr);
     let direct_ifindex = if direct { backend.ifindex } else { 0 };
-    let action = to_pod(packet, backend, client_port, direct_ifindex)?;
+    let action = to_pod(
+        &in_hand.packet(config),
+        backend,
+        client_port,
+        direct_ifindex,
+    )?;
     Ok(Step::done(reason, action)
-        .and_uncover(leave_cover(packet))
+        .and_uncover(leave_cover(&in_hand.packet(config)))
         .and_enter(enters)
         .and_remember(first))
 }

@@ -5,7 +5,7 @@ use lb_common::{
     backend::{BackendRef, BackendValue},
     config::Config,
     filter::client_bit,
-    flow::{EMBRYO_WAYS, Embryo, FlowKey, FlowValue, TCP, embryo},
+    flow::{EMBRYO_WAYS, Embryo, FlowKey, FlowValue, L4, TCP, embryo},
     frontend::{FrontendValue, flags},
     hash::source_hash,
     limits::EMBRYO_SECONDS,
@@ -30,9 +30,9 @@ pub struct Lookup<'a> {
     pub flow: &'a FlowKey,
     pub frame: Frame,
     pub segment: Segment,
-    /// The ACK number, or `None` where it is not to be compared: an ICMP error
-    /// quotes a packet of the other direction.
-    pub ack: Option<u32>,
+    /// Its TCP header, or `None` where ACK numbers are not to be compared: an
+    /// ICMP error quotes a packet of the other direction.
+    pub l4: Option<&'a L4>,
     /// It came inside an outer header, so a node handed it over.
     pub tunnelled: bool,
     pub jiffies: u32,
@@ -172,8 +172,8 @@ impl Knowledge for Lookup<'_> {
                 continue;
             }
             if self.segment == Segment::Tcp
-                && let Some(ack) = self.ack
-                && !embryo.acknowledged_by(ack)
+                && let Some(l4) = self.l4
+                && !embryo.acknowledged_by(l4.ack)
             {
                 continue;
             }
@@ -258,7 +258,7 @@ impl<'a> Lookup<'a> {
             flow,
             frame,
             segment,
-            ack: None,
+            l4: None,
             tunnelled: came.tunnelled(),
             jiffies: jiffies(),
             hash: 0,
