@@ -11,6 +11,9 @@ use lb_tests::require;
 
 use cases::{Case, GOOD, WRONG_LISTS, WRONG_PEERS};
 
+/// What people have.
+const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-agent/tests/manifests");
+
 /// A server that knows the kinds, with a namespace for them.
 fn server() -> ApiServer {
     let server = ApiServer::start().expect("it starts");
@@ -82,6 +85,14 @@ fn the_api_server_takes_what_is_good_and_refuses_what_is_wrong_with_a_reason() {
         return;
     }
     let server = server();
+    for name in [
+        "pool-and-advertisement",
+        "configmap-bgp",
+        "configmap-layer2",
+    ] {
+        let text = fs::read_to_string(format!("{MANIFESTS}/{name}.yaml")).expect("it is there");
+        server.kubectl().apply(&text).expect("it is taken as it is");
+    }
     for (case, said) in GOOD.iter().zip(said(server.kubectl(), GOOD)) {
         assert_eq!(said, "", "{case:?}");
     }
