@@ -146,6 +146,21 @@ pub fn files() -> Result<Vec<(String, String)>, CrdError> {
     files.collect()
 }
 
+/// The file by which kustomize finds the others.
+#[must_use]
+pub fn kustomization(files: &[(String, String)]) -> (String, String) {
+    let mut text = String::from(
+        "# Made by `cargo xtask crds`. Do not edit.\n\
+         apiVersion: kustomize.config.k8s.io/v1beta1\n\
+         kind: Kustomization\n\
+         resources:\n",
+    );
+    for (name, _) in files {
+        text += &format!("- {name}\n");
+    }
+    ("kustomization.yaml".into(), text)
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum CrdError {
     #[error("the versions of a kind do not fit together")]
@@ -166,7 +181,8 @@ mod tests {
     #[test]
     fn the_definitions_in_manifests_are_these() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/crds");
-        let files = files().unwrap();
+        let mut files = files().unwrap();
+        files.push(kustomization(&files));
         assert_eq!(fs::read_dir(&folder).unwrap().count(), files.len());
         for (name, text) in files {
             let there = fs::read_to_string(folder.join(&name)).unwrap();

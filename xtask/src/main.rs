@@ -9,6 +9,7 @@ mod crds;
 mod demo;
 mod image;
 mod lab;
+mod manifests;
 mod maps_doc;
 mod report;
 mod setup;
@@ -44,6 +45,8 @@ enum Command {
     MapsDoc(maps_doc::MapsDoc),
     /// Write manifests/crds, the definitions of the custom resources
     Crds(crds::Crds),
+    /// Write manifests/install.yaml, with which Corten is installed
+    Manifests(manifests::Manifests),
     /// Show in a minute what Corten does, on a network made for it here
     Demo(demo::Demo),
     /// Load every program on this kernel and show what its verifier says
@@ -64,6 +67,7 @@ fn main() -> ExitCode {
         Command::Test(test) => test.run(),
         Command::MapsDoc(maps_doc) => maps_doc.run(),
         Command::Crds(crds) => crds.run(),
+        Command::Manifests(manifests) => manifests.run(),
         Command::Demo(demo) => demo.run(),
         Command::Verify(verify) => verify.run(),
         Command::Bench(bench) => bench.run(),

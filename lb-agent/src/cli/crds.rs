@@ -25,13 +25,15 @@ pub(super) struct Crds {
 
 impl Crds {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
-        let files = crd::files()?;
+        let mut files = crd::files()?;
+        let definitions = files.len();
         let Some(folder) = &self.folder else {
             for (_, text) in files {
                 say!("---\n{}", text.trim_end());
             }
             return Ok(ExitCode::SUCCESS);
         };
+        files.push(crd::kustomization(&files));
         if !self.check {
             fs::create_dir_all(folder)
                 .with_context(|| format!("cannot make {}", folder.display()))?;
@@ -62,7 +64,7 @@ impl Crds {
         } else {
             "written"
         };
-        say!("{}: {} definitions, {done}", folder.display(), files.len());
+        say!("{}: {definitions} definitions, {done}", folder.display());
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Serialize;
 
@@ -10,6 +10,7 @@ use super::Place;
 use super::output::{self, Output, say};
 use crate::report::Report;
 use crate::report::addresses::Addresses;
+use crate::shutdown;
 
 /// Stop forwarding: detach the programs and remove all tables and flows
 ///
@@ -20,6 +21,10 @@ use crate::report::addresses::Addresses;
 /// JSON: {removed}, the number of maps, links and programs.
 #[derive(Debug, Args)]
 pub(super) struct Purge {
+    /// Stay afterwards until asked to end, as a pod must that runs on every
+    /// node
+    #[arg(long)]
+    stay: bool,
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
@@ -47,6 +52,13 @@ impl Purge {
             say!("nothing is there in {}", self.place.bpffs.display());
         } else {
             say!("removed {removed} maps, links and programs; this node forwards nothing");
+        }
+        if self.stay {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .context("cannot wait for a signal")?;
+            runtime.block_on(shutdown::requested())?;
         }
         Ok(ExitCode::SUCCESS)
     }
