@@ -5,12 +5,13 @@
     reason = "helpers of tests, which clippy does not take for tests"
 )]
 
+mod fixtures;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lb_agent::dataplane::apply::{self, Kernel, Target as _};
@@ -28,10 +29,7 @@ use lb_common::frontend::{FrontendKey, FrontendValue, bucket_and_tag, id_and_sid
 use lb_common::hash::source_hash;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Memo, desired};
-use lb_core::model::{
-    Conditions, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service, ServiceName,
-    ServicePort, Slice, SlicePort,
-};
+use lb_core::model::Inputs;
 use lb_core::time::Timestamp;
 
 const HZ: u32 = 250;
@@ -97,51 +95,10 @@ fn wanted() -> bool {
 
 /// A service with pods on two nodes, of which this is the first.
 fn inputs(pods: &[u8]) -> Inputs {
-    let mut facts = Facts::default();
-    for number in 1..=2_u8 {
-        let name = NodeName::new(&format!("node{number}"));
-        let node = Node {
-            name: name.clone(),
-            addresses: vec![[192, 0, 2, number].into()],
-            pod_cidrs: vec![format!("10.1.{number}.0/24").parse().unwrap()],
-            excluded: false,
-            network_unavailable: false,
-            labels: Default::default(),
-        };
-        facts.nodes.insert(name, Arc::new(node));
-    }
-    let name = ServiceName::new("default", "web");
-    let service = Service {
-        status: vec![[203, 0, 113, 80].into(), "2001:db8::80".parse().unwrap()],
-        ports: vec![ServicePort {
-            name: String::new(),
-            port: 80,
-            protocol: Protocol::Tcp,
-        }],
-        ..Service::new(name.clone())
-    };
-    let endpoint = |pod: &u8| Endpoint {
-        address: [10, 1, pod % 2 + 1, *pod].into(),
-        node: Some(NodeName::new(&format!("node{}", pod % 2 + 1))),
-        conditions: Conditions::READY,
-    };
-    let slice = Slice {
-        service: name.clone(),
-        ports: vec![SlicePort {
-            name: String::new(),
-            protocol: Protocol::Tcp,
-            port: 8080,
-        }],
-        endpoints: pods.iter().map(endpoint).collect(),
-    };
-    facts.services.insert(name.clone(), Arc::new(service));
-    facts.slices.insert(name, Arc::new(vec![slice]));
-    Inputs {
-        facts,
-        this_node: NodeName::new("node1"),
-        secret: Vec::new(),
-        links: Links::default(),
-    }
+    let mut inputs = fixtures::cluster(2);
+    let vips = vec![[203, 0, 113, 80].into(), "2001:db8::80".parse().unwrap()];
+    fixtures::add_service(&mut inputs, "web", vips, pods);
+    inputs
 }
 
 struct Agent {

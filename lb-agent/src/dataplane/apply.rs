@@ -240,15 +240,16 @@ pub(super) fn removed(map: &'static str, result: Result<(), MapError>) -> Result
 }
 
 #[cfg(test)]
+#[path = "../../tests/fixtures/mod.rs"]
+mod fixtures;
+
+#[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use lb_core::dataplane::{Ledger, Maps, Settle, Sizes, diff, plan};
     use lb_core::desired::{Memo, desired};
-    use lb_core::model::{
-        Conditions, Endpoint, Facts, Inputs, Links, Node, NodeName, Protocol, Service, ServiceName,
-        ServicePort, Slice, SlicePort,
-    };
+    use lb_core::model::Inputs;
     use lb_core::time::Timestamp;
     use proptest::prelude::*;
 
@@ -290,53 +291,11 @@ mod tests {
     type Pods = Vec<Vec<u8>>;
 
     fn inputs(pods: &Pods) -> Inputs {
-        let mut facts = Facts::default();
-        for number in 1..=3_u8 {
-            let name = NodeName::new(&format!("node{number}"));
-            let node = Node {
-                name: name.clone(),
-                addresses: vec![[192, 0, 2, number].into()],
-                pod_cidrs: vec![],
-                excluded: false,
-                network_unavailable: false,
-                labels: Default::default(),
-            };
-            facts.nodes.insert(name, Arc::new(node));
-        }
+        let mut inputs = fixtures::cluster(3);
         for ((name, pods), vip) in SERVICES.iter().zip(pods).zip(80..) {
-            let name = ServiceName::new("default", name);
-            let service = Service {
-                status: vec![[203, 0, 113, vip].into()],
-                ports: vec![ServicePort {
-                    name: String::new(),
-                    port: 80,
-                    protocol: Protocol::Tcp,
-                }],
-                ..Service::new(name.clone())
-            };
-            let endpoint = |pod: &u8| Endpoint {
-                address: [10, 1, 0, *pod].into(),
-                node: Some(NodeName::new(&format!("node{}", pod % 3 + 1))),
-                conditions: Conditions::READY,
-            };
-            let slice = Slice {
-                service: name.clone(),
-                ports: vec![SlicePort {
-                    name: String::new(),
-                    protocol: Protocol::Tcp,
-                    port: 8080,
-                }],
-                endpoints: pods.iter().map(endpoint).collect(),
-            };
-            facts.services.insert(name.clone(), Arc::new(service));
-            facts.slices.insert(name, Arc::new(vec![slice]));
+            fixtures::add_service(&mut inputs, name, vec![[203, 0, 113, vip].into()], pods);
         }
-        Inputs {
-            facts,
-            this_node: NodeName::new("node1"),
-            secret: Vec::new(),
-            links: Links::default(),
-        }
+        inputs
     }
 
     fn pods() -> impl Strategy<Value = Pods> {
