@@ -29,6 +29,8 @@ enum Change {
     /// A pool has this many addresses of each family.
     Pool(u8, u8, u8),
     NoPool(u8),
+    /// Another load balancer has an address.
+    Foreign(u8),
     Write(u8),
     WriteAll,
 }
@@ -53,6 +55,13 @@ fn apply(world: World, change: &Change) -> World {
                 2 => world.pinned("p2", |_| ()),
                 _ => world,
             }
+        }
+        Change::Foreign(n) => {
+            let mut world = world;
+            let address = ip(&format!("192.0.2.{}", n % 3 * 16 + 1));
+            let foreign = &mut world.facts.foreign;
+            foreign.insert(name("other/theirs"), alloc::sync::Arc::new(vec![address]));
+            world
         }
         Change::NoPool(n) => world.no_pool(&format!("p{}", n % 3)),
         Change::Write(n) if known(&world, n) => {
@@ -132,6 +141,7 @@ fn change() -> impl Strategy<Value = Change> {
         1 => n().prop_map(Change::Deleting),
         4 => (n(), n(), n()).prop_map(|(a, b, c)| Change::Pool(a, b, c)),
         1 => n().prop_map(Change::NoPool),
+        1 => n().prop_map(Change::Foreign),
         4 => n().prop_map(Change::Write),
         2 => Just(Change::WriteAll),
     ]
@@ -191,6 +201,20 @@ proptest! {
                 if !assignment.pools.is_empty() {
                     no_conflict(&world.facts, assigned(&assignment));
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_of_others_is_never_given_anew(changes in changes()) {
+        let mut world = cluster();
+        for change in &changes {
+            world = apply(world, change);
+            let foreign: Vec<_> = world.facts.foreign.values().flat_map(|a| a.iter()).collect();
+            for (name, allocation) in world.assign().allocations {
+                let has = &world.facts.services[&name].status;
+                let mut given = allocation.addresses.iter().filter(|a| !has.contains(a));
+                prop_assert!(!given.any(|address| foreign.contains(&address)), "{}", name);
             }
         }
     }
