@@ -11,7 +11,9 @@
 //! and what is pinned stays.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::dataplane::Settle;
@@ -20,6 +22,7 @@ use lb_core::model::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
+use crate::admin;
 use crate::dataplane::apply::{Kernel, MendError};
 use crate::dataplane::attach::{Attachments, Hook};
 use crate::dataplane::load::{LoadError, Object, load};
@@ -65,6 +68,8 @@ pub struct Options {
     pub tunnel_port: u16,
     pub rates: [u32; 4],
     pub debug_packets: bool,
+    /// Where `/metrics`, `/healthz` and `/readyz` are; none: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// Instead of the data plane that is built in.
     pub object: Option<PathBuf>,
 }
@@ -104,6 +109,12 @@ pub enum AgentError {
     Reconcile(#[from] ReconcileError),
     #[error(transparent)]
     Net(#[from] net_watch::NetError),
+    #[error(
+        "cannot listen on {0} for metrics: is another agent there? --metrics-addr names another"
+    )]
+    Listen(SocketAddr, #[source] io::Error),
+    #[error("metrics cannot be served")]
+    Serve(#[source] io::Error),
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
     #[error("cannot put the pinned maps right")]
@@ -202,12 +213,28 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         rates: options.rates,
         hz,
     };
+    let (report_out, report) = watch::channel(Arc::default());
     let (decided_out, decided) = watch::channel(Decided::default());
     let tells = Tells {
         question,
         owned,
         decided: decided_out,
+        report: report_out,
     };
+    if let Some(address) = options.metrics {
+        let listening = admin::listen(address).await;
+        let listener = listening.map_err(|error| AgentError::Listen(address, error))?;
+        let answers = admin::Answers {
+            pins: pins.clone(),
+            report,
+            decided: decided.clone(),
+        };
+        tasks.spawn(async move {
+            admin::run(listener, answers)
+                .await
+                .map_err(AgentError::Serve)
+        });
+    }
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 

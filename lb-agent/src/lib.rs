@@ -2,6 +2,7 @@
 //!
 //! Start reading at [`agent`], where everything is put together.
 
+pub mod admin;
 pub mod agent;
 pub mod cli;
 pub mod clock;

@@ -90,6 +90,7 @@ pub struct Tells {
     pub question: watch::Sender<Question>,
     pub owned: watch::Sender<Owned>,
     pub decided: watch::Sender<Decided>,
+    pub report: watch::Sender<Arc<Report>>,
 }
 
 /// Why the agent cannot go on. What was attached stays attached.

@@ -14,7 +14,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("aya_obj::", &["src/dataplane/"]),
     (
         "lb_core::model::Service",
-        &["src/source/", "src/dataplane/apply.rs"],
+        &[
+            "src/source/",
+            "src/dataplane/apply.rs",
+            "src/publish",
+            "src/report/addresses.rs",
+        ],
     ),
     ("k8s_openapi::", KUBERNETES),
     ("use kube::", KUBERNETES),

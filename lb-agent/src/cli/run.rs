@@ -1,6 +1,7 @@
 //! `lb-agent run`.
 
 use std::io::IsTerminal as _;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use lb_core::dataplane::Settle;
 use tracing_subscriber::EnvFilter;
 
 use super::{Class, Place};
+use crate::admin::DEFAULT_PORT;
 use crate::agent::{self, Options, Reads};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
@@ -77,6 +79,10 @@ pub(super) struct Run {
     /// The same for UDP
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     udp_hold: u32,
+    /// Where /metrics, /healthz and /readyz are served, over HTTP; "none" for
+    /// nowhere [default: [::]:6948 for a cluster, nowhere for manifests]
+    #[arg(long, value_name = "ADDRESS", value_parser = metrics_address)]
+    metrics_addr: Option<MetricsAddress>,
     /// Log every packet for a VIP; slow, for looking at a few packets
     #[arg(long)]
     debug_packets: bool,
@@ -89,6 +95,20 @@ pub(super) struct Run {
     rates: Rates,
     #[command(flatten)]
     sizes: MapSizes,
+}
+
+/// Where metrics are served, if anywhere.
+#[derive(Clone, Copy, Debug)]
+struct MetricsAddress(Option<SocketAddr>);
+
+fn metrics_address(text: &str) -> Result<MetricsAddress, String> {
+    if text == "none" {
+        return Ok(MetricsAddress(None));
+    }
+    let wrong = |_| format!("\"{text}\" is no address with a port, such as 0.0.0.0:{DEFAULT_PORT}");
+    text.parse()
+        .map(|address| MetricsAddress(Some(address)))
+        .map_err(wrong)
 }
 
 /// Budgets for packets that the node makes itself.
@@ -134,7 +154,13 @@ impl Run {
                 .to_vec(),
             None => Vec::new(),
         };
+        let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
+        let default = self.manifests.is_none().then_some(everywhere);
+        let metrics = self
+            .metrics_addr
+            .map_or(default, |MetricsAddress(address)| address);
         Ok(Options {
+            metrics,
             run_folder: self.place.run_folder(),
             node: self.node,
             reads: match self.manifests {

@@ -155,6 +155,9 @@ impl Reconciler {
     }
 
     pub(super) fn write_report(&self) {
+        self.tells
+            .report
+            .send_replace(Arc::new(self.report.clone()));
         let folder = &self.settings.run_folder;
         if let Err(error) = self.report.write(folder) {
             tracing::warn!(folder = %folder.display(), %error, "cannot write the status file");
