@@ -83,6 +83,7 @@ pub enum Reads {
     /// that this is a pod of.
     Cluster {
         kubeconfig: Option<PathBuf>,
+        config_namespace: String,
         /// Where the Lease is; none: the pod's own, or that of the kubeconfig.
         namespace: Option<String>,
         lease: Duration,
@@ -267,7 +268,7 @@ enum Source {
 
 struct Clustered {
     cluster: Cluster,
-    ours: Ours,
+    scope: kube::Scope,
     publish: publish::Settings,
 }
 
@@ -277,6 +278,7 @@ impl Source {
             Reads::Folder(folder) => Ok(Self::Folder(folder, ours)),
             Reads::Cluster {
                 kubeconfig,
+                config_namespace,
                 namespace,
                 lease,
             } => {
@@ -286,9 +288,13 @@ impl Source {
                     namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
                     timing: Timing::of(lease),
                 };
+                let scope = kube::Scope {
+                    ours,
+                    config_namespace,
+                };
                 Ok(Self::Cluster(Box::new(Clustered {
                     cluster,
-                    ours,
+                    scope,
                     publish,
                 })))
             }
@@ -325,7 +331,7 @@ impl Source {
             Self::Cluster(clustered) => {
                 let Clustered {
                     cluster,
-                    ours,
+                    scope,
                     publish,
                 } = *clustered;
                 let (epoch, epochs) = Epoch::new();
@@ -333,7 +339,7 @@ impl Source {
                 let writes = publish::run(client, publish, epoch, decided, stopped);
                 publisher.tasks.spawn(writes);
                 tasks.spawn(async move {
-                    kube::run(cluster.client, ours, epochs, facts).await;
+                    kube::run(cluster.client, scope, epochs, facts).await;
                     Ok(())
                 });
             }

@@ -37,6 +37,8 @@ pub struct Watch {
     pub kind: String,
     /// Whether they have been listed once.
     pub listed: bool,
+    /// The server does not know this kind.
+    pub absent: bool,
     /// Why they are not followed just now.
     pub failure: Option<String>,
 }

@@ -8,10 +8,7 @@ use std::time::Duration;
 
 use lb_agent::publish::{self, Decided, Epoch, Settings};
 use lb_agent::source::State;
-use lb_agent::source::kube::{self, connect};
-use lb_agent::source::object::Ours;
-use lb_core::config::declared::{Declared, Object, PoolSpec};
-use lb_core::config::{Configuration, Kept, Kind, Labels, Place};
+use lb_agent::source::kube::{self, Scope, connect};
 use lb_core::ipam::assign;
 use lb_core::lease::Timing;
 use lb_tests::kubernetes::{ApiServer, Kubectl};
@@ -24,25 +21,36 @@ const LIMIT: Duration = Duration::from_secs(120);
 const LEASE: Duration = Duration::from_secs(3);
 const SERVICES: usize = 200;
 
-fn config() -> Kept {
-    let pool = Object {
-        name: "main".to_owned(),
-        labels: Labels::new(),
-        place: Place::object(Kind::IpAddressPool, "main"),
-        spec: PoolSpec {
-            addresses: vec!["192.0.2.0/24".to_owned()],
-            ..PoolSpec::default()
-        },
-    };
-    let declared = Declared {
-        pools: vec![pool],
-        ..Declared::default()
-    };
-    let configuration = Configuration::of(&declared, &[]).expect("it is good");
-    Kept {
-        good: Some(Arc::new(configuration)),
-        ..Kept::default()
+const POOL: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata:
+  name: main
+  namespace: metallb-system
+spec:
+  addresses: [192.0.2.0/24]
+";
+
+/// An API server with MetalLB's kinds and a pool.
+fn server() -> ApiServer {
+    let server = ApiServer::start().expect("it starts");
+    let kubectl = server.kubectl();
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+    for arguments in [
+        &["create", "namespace", "metallb-system"][..],
+        &["apply", "--filename", crds],
+        &[
+            "wait",
+            "--for=condition=Established",
+            "crd",
+            "--all",
+            "--timeout=60s",
+        ],
+    ] {
+        kubectl.run(arguments).expect("done");
     }
+    kubectl.apply(POOL).expect("applied");
+    server
 }
 
 /// The part of an agent that gives addresses, without a data plane. Dropped,
@@ -68,7 +76,7 @@ impl Agent {
         };
         let mut tasks = JoinSet::new();
         let client = cluster.client.clone();
-        tasks.spawn(kube::run(client, Ours::default(), epochs, states_out));
+        tasks.spawn(kube::run(client, Scope::default(), epochs, states_out));
         tasks.spawn(publish::run(
             cluster.client,
             settings,
@@ -102,13 +110,11 @@ fn decide(
     handles: Arc<BTreeMap<lb_core::model::ServiceName, Arc<lb_agent::source::Handle>>>,
     epoch: Option<u64>,
 ) -> Decided {
-    let mut facts = facts.clone();
-    facts.config = config();
     Decided {
-        assignment: Arc::new(assign(&facts)),
+        assignment: Arc::new(assign(facts)),
         handles,
         epoch,
-        config: facts.config,
+        config: facts.config.clone(),
         announced: Arc::default(),
     }
 }
@@ -157,7 +163,7 @@ async fn a_service_is_given_an_address_and_its_owner_is_told() {
     if !require::wanted("kubernetes") {
         return;
     }
-    let server = ApiServer::start().expect("it starts");
+    let server = server();
     let kubectl = server.kubectl();
     kubectl.apply(&yaml(1)).expect("applied");
     let agent = Agent::start(&server, "node1").await;
@@ -213,7 +219,7 @@ async fn writers_that_are_killed_give_no_address_twice() {
     if !require::wanted("kubernetes") {
         return;
     }
-    let server = ApiServer::start().expect("it starts");
+    let server = server();
     let kubectl = server.kubectl();
     let all: String = (0..SERVICES).map(yaml).collect();
     kubectl.apply(&all).expect("applied");

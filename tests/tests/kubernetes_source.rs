@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lb_agent::source::kube::{self, connect};
-use lb_agent::source::object::Ours;
+use lb_agent::source::kube::{self, Scope, connect};
 use lb_agent::source::{State, Watch};
 use lb_tests::kubernetes::ApiServer;
 use lb_tests::require;
@@ -54,7 +53,7 @@ impl Follower {
         let cluster = connect::connect(Some(kubeconfig)).await.expect("a client");
         let (epoch, epochs) = watch::channel(1);
         let (sender, states) = watch::channel(State::default());
-        let task = tokio::spawn(kube::run(cluster.client, Ours::default(), epochs, sender));
+        let task = tokio::spawn(kube::run(cluster.client, Scope::default(), epochs, sender));
         Self {
             states,
             epoch,
@@ -113,7 +112,9 @@ async fn a_cluster_is_followed_through_an_api_server_that_goes_and_comes() {
 
     server.kill().expect("killed");
     let away = follower
-        .until("noticed", |state| failing(state).len() == 4)
+        .until("noticed", |state| {
+            failing(state).len() == state.watches.len()
+        })
         .await;
     let same = away.facts.expect("the last good ones");
     assert!(Arc::ptr_eq(&same, &facts), "nothing has changed");
@@ -151,7 +152,10 @@ metadata:
   name: reader
 rules:
 - apiGroups: ['', discovery.k8s.io]
-  resources: [services, namespaces, endpointslices]
+  resources: [services, namespaces, endpointslices, configmaps]
+  verbs: [list, watch]
+- apiGroups: [metallb.io]
+  resources: ['*']
   verbs: [list, watch]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -180,7 +184,7 @@ async fn a_kind_that_may_not_be_read_is_named_and_read_as_soon_as_it_may() {
         .expect("a token");
     let mut follower = Follower::of(&kubeconfig).await;
     let listed = |state: &State| state.watches.iter().filter(|watch| watch.listed).count();
-    let refused = |state: &State| listed(state) == 3 && !state.mistakes.is_empty();
+    let refused = |state: &State| listed(state) == 4 && !state.mistakes.is_empty();
     let state = follower.until("refused", refused).await;
     assert_eq!(state.facts, None, "nodes are not known");
     let mistake = &state.mistakes[0];
@@ -193,6 +197,125 @@ async fn a_kind_that_may_not_be_read_is_named_and_read_as_soon_as_it_may() {
     follower
         .until("allowed", |state| {
             state.facts.is_some() && state.mistakes.is_empty()
+        })
+        .await;
+}
+
+const POOL: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata:
+  name: main
+  namespace: metallb-system
+spec:
+  addresses: [192.0.2.0/24]
+";
+
+const OLD: &str = "
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: config
+  namespace: metallb-system
+data:
+  config: |
+    address-pools:
+    - name: old
+      protocol: layer2
+      addresses: [198.51.100.0/24]
+";
+
+const PEER: &str = "
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata:
+  name: router
+  namespace: metallb-system
+spec:
+  myASN: 64512
+  peerASN: 64513
+  peerAddress: 203.0.113.1
+  passwordSecret:
+    name: bgp
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_configuration_is_followed_old_and_new() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let server = ApiServer::start().expect("it starts");
+    let kubectl = server.kubectl();
+    kubectl
+        .run(&["create", "namespace", "metallb-system"])
+        .expect("made");
+    let mut follower = Follower::of(server.kubeconfig()).await;
+    let pools = |state: &State| {
+        let config = state.facts.as_ref()?.config.good.as_ref()?;
+        Some(config.pools.keys().cloned().collect::<Vec<_>>())
+    };
+    let absent = |state: &State| state.watches.iter().filter(|watch| watch.absent).count();
+    let bare = follower
+        .until("looked", |state| {
+            absent(state) == 6 && state.facts.is_some()
+        })
+        .await;
+    assert_eq!(pools(&bare), None, "nobody has configured anything");
+    assert!(bare.mistakes.is_empty(), "{:?}", bare.mistakes);
+
+    kubectl.apply(OLD).expect("applied");
+    follower
+        .until("old", |state| pools(state) == Some(vec!["old".to_owned()]))
+        .await;
+    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+    kubectl
+        .run(&["apply", "--filename", crds])
+        .expect("applied");
+    let arguments = [
+        "wait",
+        "--for=condition=Established",
+        "crd",
+        "--all",
+        "--timeout=60s",
+    ];
+    kubectl.run(&arguments).expect("established");
+    kubectl.apply(POOL).expect("applied");
+    let both = Some(vec!["main".to_owned(), "old".to_owned()]);
+    follower.until("both", |state| pools(state) == both).await;
+
+    // What contradicts itself is told, and changes nothing.
+    kubectl
+        .apply(&POOL.replace("name: main", "name: other"))
+        .expect("applied");
+    let refused = |state: &State| {
+        let facts = state.facts.as_ref();
+        facts.is_some_and(|facts| !facts.config.refused.is_empty())
+    };
+    let wrong = follower.until("refused", refused).await;
+    assert_eq!(pools(&wrong), both);
+    kubectl
+        .run(&["delete", "-n", "metallb-system", "ipaddresspool", "other"])
+        .expect("gone");
+    follower.until("right again", |state| !refused(state)).await;
+
+    // A peer's password is asked for by name.
+    kubectl.apply(PEER).expect("applied");
+    follower.until("the Secret is missed", refused).await;
+    let secret = [
+        "create",
+        "secret",
+        "generic",
+        "bgp",
+        "--namespace=metallb-system",
+        "--type=kubernetes.io/basic-auth",
+        "--from-literal=password=hunter2",
+    ];
+    kubectl.run(&secret).expect("made");
+    follower
+        .until("it is found", |state| {
+            let facts = state.facts.as_ref();
+            let config = facts.and_then(|facts| facts.config.good.clone());
+            !refused(state) && config.is_some_and(|config| config.peers.contains_key("router"))
         })
         .await;
 }

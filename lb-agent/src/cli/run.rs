@@ -16,6 +16,7 @@ use crate::admin::DEFAULT_PORT;
 use crate::agent::{self, Options, Reads};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
+use crate::source::object::config::NAMESPACE;
 
 /// What the client of the API has to say, we say ourselves, once.
 const LOG: &str = "info,kube_client=off";
@@ -42,6 +43,10 @@ pub(super) struct Run {
     /// that this is a pod of]
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
+    /// The namespace of pools, advertisements and peers, and of MetalLB's old
+    /// ConfigMap
+    #[arg(long, value_name = "NAMESPACE", default_value = NAMESPACE)]
+    config_namespace: String,
     /// The namespace of the Lease that says which agent writes addresses
     /// [default: that of the pod]
     #[arg(long, value_name = "NAMESPACE")]
@@ -167,6 +172,7 @@ impl Run {
                 Some(folder) => Reads::Folder(folder),
                 None => Reads::Cluster {
                     kubeconfig: self.kubeconfig,
+                    config_namespace: self.config_namespace,
                     namespace: self.lease_namespace,
                     lease: Duration::from_secs(self.lease.into()),
                 },

@@ -22,14 +22,40 @@ pub(super) enum Kind {
     EndpointSlices,
     Nodes,
     Namespaces,
+    Pools,
+    L2Advertisements,
+    BgpAdvertisements,
+    BgpPeers,
+    Communities,
+    BfdProfiles,
+    ConfigMaps,
+    Secrets,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 4] = [
+    /// Those that are watched in any case.
+    pub(super) const ALL: [Self; 11] = [
         Self::Services,
         Self::EndpointSlices,
         Self::Nodes,
         Self::Namespaces,
+        Self::Pools,
+        Self::L2Advertisements,
+        Self::BgpAdvertisements,
+        Self::BgpPeers,
+        Self::Communities,
+        Self::BfdProfiles,
+        Self::ConfigMaps,
+    ];
+
+    /// MetalLB's own, which come with its definitions.
+    pub(super) const METAL: [Self; 6] = [
+        Self::Pools,
+        Self::L2Advertisements,
+        Self::BgpAdvertisements,
+        Self::BgpPeers,
+        Self::Communities,
+        Self::BfdProfiles,
     ];
 
     /// As in the URL, and in RBAC rules.
@@ -39,6 +65,14 @@ impl Kind {
             Self::EndpointSlices => "endpointslices",
             Self::Nodes => "nodes",
             Self::Namespaces => "namespaces",
+            Self::Pools => "ipaddresspools",
+            Self::L2Advertisements => "l2advertisements",
+            Self::BgpAdvertisements => "bgpadvertisements",
+            Self::BgpPeers => "bgppeers",
+            Self::Communities => "communities",
+            Self::BfdProfiles => "bfdprofiles",
+            Self::ConfigMaps => "configmaps",
+            Self::Secrets => "secrets",
         }
     }
 }
@@ -62,7 +96,7 @@ pub(super) trait Body: Clone + fmt::Debug + Default + Send + 'static {
 }
 
 /// The value of a field; null is "nothing said".
-fn value<'de, T: Deserialize<'de> + Default, A: MapAccess<'de>>(
+pub(super) fn value<'de, T: Deserialize<'de> + Default, A: MapAccess<'de>>(
     map: &mut A,
 ) -> Result<T, A::Error> {
     Ok(map.next_value::<Option<T>>()?.unwrap_or_default())

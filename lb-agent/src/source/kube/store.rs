@@ -11,9 +11,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use lb_core::config::declared::Declared;
 use lb_core::model::{Facts, Labels, Node, NodeName, Origin, Service, ServiceName, Slice};
 
 use super::kind::{Body, Kind, NamespaceBody, Object};
+use crate::source::object::config::Part;
 use crate::source::object::service::{labels, service};
 use crate::source::object::shape::{NodeBody, ServiceBody, SliceBody};
 use crate::source::object::{Ignored, Ours, SliceName, convert};
@@ -39,6 +41,8 @@ pub(super) enum Change {
     Failed(Kind, String),
     Put(Item),
     Gone(Key),
+    /// A Secret that was asked for; none: there is none.
+    Secret(String, Option<Part>),
 }
 
 /// An object, as far as it could be read.
@@ -48,6 +52,7 @@ pub(super) enum Item {
     Slice(SliceName, Read<Slice>),
     Node(NodeName, Result<Node, String>),
     Namespace(Arc<str>, Labels),
+    Config(Kind, Arc<str>, Part),
 }
 
 #[derive(Debug)]
@@ -66,6 +71,7 @@ pub(super) enum Key {
     Slice(SliceName),
     Node(NodeName),
     Namespace(Arc<str>),
+    Config(Kind, Arc<str>),
 }
 
 impl Key {
@@ -75,6 +81,7 @@ impl Key {
             Self::Slice(_) => Kind::EndpointSlices,
             Self::Node(_) => Kind::Nodes,
             Self::Namespace(_) => Kind::Namespaces,
+            Self::Config(kind, _) => *kind,
         }
     }
 }
@@ -96,7 +103,7 @@ impl Change {
 }
 
 impl<B: Body> Object<B> {
-    fn full_name(&self) -> ServiceName {
+    pub(super) fn full_name(&self) -> ServiceName {
         let name = self.metadata.name.as_deref().unwrap_or_default();
         let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
         ServiceName::new(namespace, name)
@@ -156,6 +163,7 @@ impl Item {
             Self::Slice(name, _) => Key::Slice(name.clone()),
             Self::Node(name, _) => Key::Node(name.clone()),
             Self::Namespace(name, _) => Key::Namespace(name.clone()),
+            Self::Config(kind, name, _) => Key::Config(*kind, name.clone()),
         }
     }
 }
@@ -177,6 +185,12 @@ pub(super) struct Store {
     watches: BTreeMap<Kind, Watch>,
     /// As of which epoch services are known.
     epoch: Option<u64>,
+    /// What objects of the configuration declare.
+    config: BTreeMap<(Kind, Arc<str>), Part>,
+    /// Those that were asked for and answered.
+    secrets: BTreeMap<String, Option<Part>>,
+    /// Since it was read last, with the nodes' labels.
+    config_changed: bool,
     /// Since they were handed out last.
     facts_changed: bool,
     handles_changed: bool,
@@ -200,6 +214,9 @@ impl Store {
             mistakes: BTreeMap::new(),
             watches: watches.into(),
             epoch: None,
+            config: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            config_changed: true,
             facts_changed: false,
             handles_changed: false,
             last: State::default(),
@@ -212,14 +229,67 @@ impl Store {
                 self.named.insert(kind, BTreeSet::new());
             }
             Change::Listed(kind, epoch) => self.listed(kind, epoch),
-            Change::Watching(kind) => self.watch(kind).failure = None,
-            Change::Failed(kind, reason) => self.watch(kind).failure = Some(reason),
-            Change::Absent(kind) => {
-                self.watch(kind).failure = Some("the API server does not know them".to_owned());
+            Change::Watching(kind) => {
+                let watch = self.watch(kind);
+                watch.failure = None;
+                watch.absent = false;
             }
+            Change::Failed(kind, reason) => self.watch(kind).failure = Some(reason),
+            Change::Absent(kind) => self.absent(kind),
             Change::Put(item) => self.put(item),
             Change::Gone(key) => self.remove(&key),
+            Change::Secret(name, part) => {
+                let before = self.secrets.insert(name, part.clone());
+                self.config_changed |= before != Some(part);
+            }
         }
+    }
+
+    /// The Secrets that are to be asked for.
+    pub(super) fn wanted_secrets(&self) -> BTreeSet<String> {
+        let declared = self.declared();
+        let names = declared.peers.iter().map(|peer| &peer.spec.password_secret);
+        names.filter(|name| !name.is_empty()).cloned().collect()
+    }
+
+    /// A kind of MetalLB's may be missing; the others never are.
+    fn absent(&mut self, kind: Kind) {
+        let watch = self.watch(kind);
+        watch.absent = true;
+        watch.failure = None;
+        if !Kind::METAL.contains(&kind) {
+            watch.failure = Some("the API server does not know them".to_owned());
+        }
+    }
+
+    fn declared(&self) -> Declared {
+        let mut declared = Declared::default();
+        let secrets = self.secrets.values().flatten();
+        for part in self.config.values().chain(secrets) {
+            part.add_to(&mut declared);
+        }
+        declared
+    }
+
+    /// Reads the configuration anew, once all of it is known. Where there are
+    /// neither MetalLB's kinds nor its ConfigMap, nobody has configured
+    /// anything, which is not the same as having no pools.
+    fn configure(&mut self) {
+        let listed = |kind: &Kind| self.watches.get(kind).is_some_and(|watch| watch.listed);
+        let absent = |kind: &Kind| self.watches.get(kind).is_some_and(|watch| watch.absent);
+        let all = Kind::METAL.iter().all(|kind| listed(kind) || absent(kind));
+        let any = Kind::METAL.iter().any(listed) || !self.config.is_empty();
+        let wanted = self.wanted_secrets();
+        self.secrets.retain(|name, _| wanted.contains(name));
+        let secrets = wanted.iter().all(|name| self.secrets.contains_key(name));
+        if !(self.config_changed && all && any && listed(&Kind::ConfigMaps) && secrets) {
+            return;
+        }
+        let labels: Vec<_> = self.facts.nodes.values().map(|node| &node.labels).collect();
+        let kept = self.facts.config.with(&self.declared(), &labels);
+        self.facts_changed |= kept != self.facts.config;
+        self.facts.config = kept;
+        self.config_changed = false;
     }
 
     /// What is known now. What has not changed is the same object as before.
@@ -227,6 +297,7 @@ impl Store {
         let complete = ESSENTIAL.iter().all(|kind| self.watches[kind].listed);
         if complete {
             self.gather();
+            self.configure();
             if self.facts_changed || self.last.facts.is_none() {
                 self.last.facts = Some(Arc::new(self.facts.clone()));
                 self.facts_changed = false;
@@ -257,8 +328,10 @@ impl Store {
         if kind == Kind::Services {
             self.epoch = Some(epoch);
         }
+        self.config_changed = true;
         let watch = self.watch(kind);
         watch.listed = true;
+        watch.absent = false;
         watch.failure = None;
     }
 
@@ -275,6 +348,11 @@ impl Store {
                 .cloned()
                 .map(Key::Namespace)
                 .collect(),
+            other => {
+                let ours = self.config.keys().filter(|(kind, _)| *kind == other);
+                let keys = ours.map(|(kind, name)| Key::Config(*kind, name.clone()));
+                keys.collect()
+            }
         };
         let wrong = self.mistakes.keys().filter(|key| key.kind() == kind);
         keys.extend(wrong.cloned());
@@ -290,10 +368,17 @@ impl Store {
             Item::Service(seen) => self.put_service(*seen),
             Item::Slice(name, read) => self.put_slice(name, read),
             Item::Node(name, read) => read.map(|node| {
-                self.facts_changed |= put(&mut self.facts.nodes, name, node);
+                let changed = put(&mut self.facts.nodes, name, node);
+                self.facts_changed |= changed;
+                self.config_changed |= changed;
             }),
             Item::Namespace(name, labels) => {
                 self.facts_changed |= put(&mut self.facts.namespaces, name, labels);
+                Ok(())
+            }
+            Item::Config(kind, name, part) => {
+                let before = self.config.insert((kind, name), part.clone());
+                self.config_changed |= before != Some(part);
                 Ok(())
             }
         };
@@ -375,6 +460,10 @@ impl Store {
             }
             Key::Namespace(name) => {
                 self.facts_changed |= self.facts.namespaces.remove(name).is_some();
+            }
+            Key::Config(kind, name) => {
+                let key = (*kind, name.clone());
+                self.config_changed |= self.config.remove(&key).is_some();
             }
         }
     }
