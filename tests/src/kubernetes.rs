@@ -5,12 +5,14 @@
 //! and built once by `cargo xtask`; see [`Tools`].
 
 mod api_server;
+pub mod audit;
 pub(crate) mod cgroup;
 mod cluster;
 mod control_plane;
 pub mod corten;
 mod files;
 mod kubectl;
+pub mod metallb;
 mod node;
 pub mod page;
 mod pki;
@@ -30,6 +32,8 @@ pub use self::tools::{API_TOOLS, CLUSTER_TOOLS, Tools, VERSION, tools_folder};
 
 /// Corten's image, as manifests/ names it.
 pub const AGENT_IMAGE: &str = "corten.dev/corten:0.1.0";
+/// The same under another tag, for rolling updates.
+pub const NEXT_IMAGE: &str = "corten.dev/corten:next";
 /// The lab's pods' server, which also holds a pod's namespaces.
 pub const POD_IMAGE: &str = "corten.dev/lab/echo:1";
 /// What people's manifests ask for, made of Debian's nginx.

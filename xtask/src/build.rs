@@ -31,19 +31,26 @@ pub(crate) fn release(with_agent: bool) -> Result<()> {
 pub(crate) fn stand_alone() -> Result<PathBuf> {
     build_ebpf::build()?;
     report::step("building the programs for images");
-    let said = output(cargo().args(["-vV"]))?;
-    let host = said
-        .lines()
-        .find_map(|line| line.strip_prefix("host: "))
-        .unwrap_or_default();
+    let host = host()?;
     // A target is named so that the flags are for the programs alone and not
     // for what the compiler runs while it builds them.
     run_command(
         cargo()
-            .args(["build", "--release", "--target", host])
+            .args(["build", "--release", "--target", &host])
             .args(["-p", "lb-agent", "-p", "lb-tests", "--bins"])
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
     )?;
-    Ok(target().join(host).join("release"))
+    stand_alone_folder()
+}
+
+/// Where [`stand_alone`] puts them.
+pub(crate) fn stand_alone_folder() -> Result<PathBuf> {
+    Ok(target().join(host()?).join("release"))
+}
+
+fn host() -> Result<String> {
+    let said = output(cargo().args(["-vV"]))?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.unwrap_or_default().to_owned())
 }

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use lb_tests::image::{self, Layer};
-use lb_tests::kubernetes::{AGENT_IMAGE, IMAGE_FILES, POD_IMAGE, SEED_IMAGES};
+use lb_tests::kubernetes::metallb;
+use lb_tests::kubernetes::{AGENT_IMAGE, IMAGE_FILES, NEXT_IMAGE, POD_IMAGE, SEED_IMAGES};
 
 use crate::report::say;
 use crate::workspace::target;
@@ -44,8 +45,10 @@ impl Image {
 pub(crate) fn for_cluster(programs: &Path) -> Result<Vec<PathBuf>> {
     let packages = setup::nginx_packages()?;
     let folder = folder()?;
+    let mut corten = agent(programs, AGENT_IMAGE)?;
+    corten.names.push(NEXT_IMAGE.to_owned());
     let images = [
-        agent(programs, AGENT_IMAGE)?,
+        corten,
         pod(programs)?,
         image::nginx(&packages, SEED_IMAGES)?,
     ];
@@ -56,6 +59,16 @@ pub(crate) fn for_cluster(programs: &Path) -> Result<Vec<PathBuf>> {
         paths.push(path);
     }
     Ok(paths)
+}
+
+/// The archives of MetalLB, beside its programs.
+pub(crate) fn for_migration() -> Result<()> {
+    let folder = setup::metallb()?;
+    for program in metallb::PROGRAMS {
+        let image = of_program(&folder.join(program), &metallb::image(program))?;
+        image.write(&folder.join(format!("{program}.tar")))?;
+    }
+    Ok(())
 }
 
 fn agent(programs: &Path, name: &str) -> Result<image::Image> {

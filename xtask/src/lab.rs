@@ -67,6 +67,9 @@ pub(crate) struct Up {
     /// What the cluster's kube-proxy writes its rules with
     #[arg(long, value_name = "MODE", value_enum, default_value_t = Mode::Nftables)]
     kube_proxy: Mode,
+    /// Use the programs for images as they were built before
+    #[arg(long, requires = "kubernetes")]
+    no_build: bool,
     /// Only the network and the pods; of a cluster, only Kubernetes
     #[arg(long)]
     no_agents: bool,
@@ -131,7 +134,10 @@ impl Up {
 
     fn run_cluster(&self) -> Result<()> {
         setup::cluster()?;
-        let programs = build::stand_alone()?;
+        let programs = match self.no_build {
+            true => build::stand_alone_folder()?,
+            false => build::stand_alone()?,
+        };
         let images = image::for_cluster(&programs)?;
         let mut spec = Spec::new(&self.which.prefix, programs.join("corten-echo"));
         spec.nodes = self.nodes;

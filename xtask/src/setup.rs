@@ -5,10 +5,12 @@ mod apt;
 mod bpf;
 mod go;
 mod kubernetes;
+mod metallb;
 mod nginx;
 
 pub(crate) use self::bpf::{BpfToolchain, bpf};
 pub(crate) use self::kubernetes::kubernetes_tools;
+pub(crate) use self::metallb::metallb;
 pub(crate) use self::nginx::nginx_packages;
 
 use std::path::{Path, PathBuf};
@@ -74,6 +76,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     bpf()?;
     cluster()?;
     nginx_packages()?;
+    metallb()?;
     Ok(ExitCode::SUCCESS)
 }
 

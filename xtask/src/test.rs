@@ -46,6 +46,7 @@ impl Test {
         if self.kubernetes {
             setup::cluster()?;
             image::for_cluster(&build::stand_alone()?)?;
+            image::for_migration()?;
         }
         build_ebpf::build()?;
         report::step("building the programs under test");

@@ -1,6 +1,8 @@
 //! The server that the lab's pods run; see `lb_tests::echo`.
 
 use std::fs;
+use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +28,17 @@ struct Arguments {
     /// A UDP port to listen on; may be repeated.
     #[arg(long)]
     udp_port: Vec<u16>,
+    /// Serve nothing; ask another such server once, and print its answer.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    ask: Option<SocketAddr>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(server) = arguments.ask {
+        return ask(server);
+    }
     let name = match arguments.name {
         Some(name) => name,
         None => fs::read_to_string(HOST_NAME)
@@ -54,5 +62,18 @@ async fn main() -> Result<()> {
     stop.send_replace(true);
     // One turn of the runtime lets every connection see it and reset.
     tokio::time::sleep(Duration::from_millis(10)).await;
+    Ok(())
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// One line there and back.
+fn ask(server: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect_timeout(&server, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(b"hello\n")?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    io::stdout().write_all(answer.as_bytes())?;
     Ok(())
 }

@@ -2,21 +2,22 @@
 //! scheduler on a host of their own; containerd, kubelet and kube-proxy on
 //! each node. The network, the client and their addresses are the lab's.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::control_plane::{ADMIN, ControlPlane};
-use super::files;
 use super::kubectl::Kubectl;
 use super::node::{ClusterNode, user};
 use super::tools::{CLUSTER_TOOLS, Tools};
 use super::user::User;
+use super::{audit, files};
 use crate::interrupt;
 use crate::lab::address;
 use crate::lab::process::Process;
@@ -39,17 +40,28 @@ pub struct Cluster {
     lab: Lab,
     plane: ControlPlane,
     kubectl: Kubectl,
+    /// Taken by tests, so that one cluster at a time has the machine. After
+    /// the lab: it is given up when that is down.
+    _turn: Option<Flock<File>>,
 }
+
+/// The file whose lock is the turn.
+const TURN: &str = "/run/lock/corten-cluster";
 
 impl Cluster {
     /// Brings up a lab, a cluster on its nodes with these images (archives),
     /// and waits until all nodes are ready.
+    ///
+    /// One at a time on a machine, whoever asks: a cluster takes two gigabytes
+    /// and, while it starts, all CPUs.
     pub fn up(mut spec: Spec, kube_proxy: KubeProxy, images: &[PathBuf]) -> Result<Self> {
         let tools = Tools::find(CLUSTER_TOOLS)?;
         spec.pods = 0;
         spec.agent = None;
         spec.kubernetes = Some(kube_proxy);
-        let cluster = Self::of(Lab::up(spec)?, tools);
+        let turn = turn()?;
+        let mut cluster = Self::of(Lab::up(spec)?, tools);
+        cluster._turn = Some(turn);
         cluster.build(images)?;
         Ok(cluster)
     }
@@ -81,6 +93,7 @@ impl Cluster {
             lab,
             plane,
             kubectl,
+            _turn: None,
         }
     }
 
@@ -88,6 +101,8 @@ impl Cluster {
         fs::create_dir_all(&self.plane.folder)
             .with_context(|| format!("cannot make {}", self.plane.folder.display()))?;
         self.plane.prepare(&self.users()?)?;
+        let policy = self.plane.folder.join("audit-policy.yaml");
+        fs::write(policy, audit::POLICY).context("cannot write the audit policy")?;
         self.process("etcd").start(&mut self.plane.etcd())?;
         self.start_api_server()?;
         for node in self.nodes() {
@@ -128,8 +143,21 @@ impl Cluster {
             .arg("--allow-privileged")
             .args(["--kubelet-preferred-address-types", "InternalIP"])
             // Webhooks are reached at their pods: this host has no kube-proxy.
-            .arg("--enable-aggregator-routing");
+            .arg("--enable-aggregator-routing")
+            .arg("--audit-policy-file")
+            .arg(self.plane.folder.join("audit-policy.yaml"))
+            .arg("--audit-log-path")
+            .arg(self.audit_log());
         self.process("kube-apiserver").start(&mut command)
+    }
+
+    fn audit_log(&self) -> PathBuf {
+        self.plane.folder.join("audit.log")
+    }
+
+    /// What Corten's service account has asked of the API server so far.
+    pub fn uses(&self) -> Result<audit::Uses> {
+        audit::uses(&self.audit_log())
     }
 
     /// Waits until the API server answers.
@@ -243,6 +271,13 @@ impl Cluster {
             log: self.plane.folder.join(format!("{name}.log")),
         }
     }
+}
+
+fn turn() -> Result<Flock<File>> {
+    let file = File::create(TURN).with_context(|| format!("cannot make {TURN}"))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_file, error)| error)
+        .with_context(|| format!("cannot lock {TURN}"))
 }
 
 fn is_ready(node: &Value) -> bool {
