@@ -38,7 +38,7 @@ fn server() -> ApiServer {
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
     for arguments in [
         &["create", "namespace", "metallb-system"][..],
-        &["apply", "--filename", crds],
+        &["apply", "--kustomize", crds],
         &[
             "wait",
             "--for=condition=Established",

@@ -269,7 +269,7 @@ async fn the_configuration_is_followed_old_and_new() {
         .await;
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
     kubectl
-        .run(&["apply", "--filename", crds])
+        .run(&["apply", "--kustomize", crds])
         .expect("applied");
     let arguments = [
         "wait",
