@@ -191,7 +191,6 @@ fn beside_kube_proxy_with_iptables() {
 }
 
 #[test]
-#[ignore = "not seen passing yet"]
 fn beside_kube_proxy_with_nftables() {
     beside_kube_proxy("kcnft", KubeProxy::Nftables);
 }
