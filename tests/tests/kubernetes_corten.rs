@@ -99,7 +99,6 @@ fn seed(file: &str) -> String {
 }
 
 #[test]
-#[ignore = "not seen passing as a whole yet"]
 fn manifests_that_people_have_work_unchanged() {
     if !require::root("cluster") {
         return;
