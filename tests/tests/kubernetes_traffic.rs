@@ -185,7 +185,6 @@ fn wait_another_agent(cluster: &Cluster, node: u8, killed: u32) {
 }
 
 #[test]
-#[ignore = "not seen passing yet"]
 fn beside_kube_proxy_with_iptables() {
     beside_kube_proxy("kcipt", KubeProxy::Iptables);
 }
