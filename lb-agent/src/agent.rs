@@ -286,6 +286,7 @@ impl Source {
                 let publish = publish::Settings {
                     node: node.to_owned(),
                     namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
+                    config_namespace: config_namespace.clone(),
                     timing: Timing::of(lease),
                 };
                 let scope = kube::Scope {

@@ -30,10 +30,12 @@ use crate::source::Handle;
 mod election;
 mod events;
 mod plan;
+mod pools;
 mod services;
 
 use election::Candidate;
 use events::Events;
+use pools::Pools;
 use services::Services;
 
 /// Who we are, in the `managedFields` of what we write, and in events.
@@ -80,6 +82,8 @@ pub struct Settings {
     pub node: String,
     /// Where the Lease is.
     pub namespace: String,
+    /// Where the configuration is.
+    pub config_namespace: String,
     pub timing: Timing,
 }
 
@@ -107,6 +111,9 @@ pub async fn run(
     let mut writers = JoinSet::new();
     // When it is full, events are lost.
     let (news, news_in) = mpsc::channel(10_000);
+    let limit = request_limit(settings.timing);
+    let pools = Pools::new(client.clone(), &settings.config_namespace, limit);
+    writers.spawn(pools.run(decided.clone(), terms.clone(), quiet.clone()));
     let services = Services::new(client, news, epoch, settings.timing);
     writers.spawn(services.run(decided, terms, quiet.clone()));
     writers.spawn(events.run(news_in, quiet));

@@ -72,6 +72,7 @@ impl Agent {
         let settings = Settings {
             node: node.to_owned(),
             namespace: "default".to_owned(),
+            config_namespace: "metallb-system".to_owned(),
             timing: Timing::of(LEASE),
         };
         let mut tasks = JoinSet::new();
@@ -195,6 +196,16 @@ async fn a_service_is_given_an_address_and_its_owner_is_told() {
     .await;
     assert!(told.contains("Assigned IP [\"192.0.2."), "{told}");
 
+    let pool = |what: &'static str| {
+        let arguments = ["get", "ipaddresspool", "main", "-n", "metallb-system"];
+        let pool = kubectl.json(&arguments).expect("it is there");
+        pool["status"][what].as_i64()
+    };
+    until("counted", || {
+        (pool("assignedIPv4") == Some(1) && pool("availableIPv4") == Some(255)).then_some(())
+    })
+    .await;
+
     // What it no longer is takes everything away.
     let patch = r#"{"spec":{"type":"ClusterIP"}}"#;
     kubectl
@@ -205,6 +216,10 @@ async fn a_service_is_given_an_address_and_its_owner_is_told() {
         let annotation = &web["metadata"]["annotations"]["metallb.io/ip-allocated-from-pool"];
         let status = &web["status"]["loadBalancer"]["ingress"];
         (annotation.is_null() && status.is_null()).then_some(())
+    })
+    .await;
+    until("counted again", || {
+        (pool("assignedIPv4") == Some(0)).then_some(())
     })
     .await;
     agent.stop().await;

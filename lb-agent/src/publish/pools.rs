@@ -1,0 +1,128 @@
+//! Writes how much of each pool is given away into the status of its
+//! IPAddressPool. Only while we hold the Lease; nothing is decided by it, so a
+//! number that is late or said twice does no harm.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client};
+use lb_core::ipam::PoolUse;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::election::Term;
+use super::{Decided, MANAGER, quieted};
+use crate::clock;
+use crate::crd::IPAddressPool;
+use crate::source::kube::follow::text;
+
+const RETRY: Duration = Duration::from_secs(5);
+
+pub(super) struct Pools {
+    pools: Api<IPAddressPool>,
+    limit: Duration,
+    /// What we have written; none: there is no such object. The pools of a
+    /// ConfigMap have none.
+    written: BTreeMap<String, PoolUse>,
+    due: Option<Instant>,
+}
+
+impl Pools {
+    pub(super) fn new(client: Client, namespace: &str, limit: Duration) -> Self {
+        Self {
+            pools: Api::namespaced(client, namespace),
+            limit,
+            written: BTreeMap::new(),
+            due: None,
+        }
+    }
+
+    /// Until it is to be quiet.
+    pub(super) async fn run(
+        mut self,
+        mut decided: watch::Receiver<Decided>,
+        mut terms: watch::Receiver<Option<Term>>,
+        mut quiet: watch::Receiver<bool>,
+    ) {
+        loop {
+            let due = self.due;
+            let due = async {
+                match due {
+                    Some(moment) => tokio::time::sleep_until(moment).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = quieted(&mut quiet) => return,
+                changed = terms.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // Others may have written meanwhile.
+                    self.written.clear();
+                }
+                changed = decided.changed() => if changed.is_err() { return },
+                () = due => {}
+            }
+            self.due = None;
+            let now = decided.borrow_and_update().clone();
+            if now.config.good.is_some() {
+                self.round(&now, &terms).await;
+            }
+        }
+    }
+
+    async fn round(&mut self, decided: &Decided, terms: &watch::Receiver<Option<Term>>) {
+        let pools = &decided.assignment.pools;
+        self.written.retain(|pool, _| pools.contains_key(pool));
+        for (pool, used) in pools {
+            let term = *terms.borrow();
+            if term.is_none_or(|term| term.is_over()) {
+                return;
+            }
+            if self.written.get(pool) == Some(used) {
+                continue;
+            }
+            match self.write(pool, used).await {
+                Ok(()) => {
+                    self.written.insert(pool.clone(), *used);
+                }
+                Err(reason) => {
+                    tracing::warn!(%pool, "its status is not written: {reason}");
+                    self.due = Some(clock::instant() + RETRY);
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn write(&self, pool: &str, used: &PoolUse) -> Result<(), String> {
+        let parameters = PatchParams::apply(MANAGER).force();
+        let patch = Patch::Apply(apply(pool, used));
+        let answer = self.pools.patch_status(pool, &parameters, &patch);
+        match timeout(self.limit, answer).await {
+            Ok(Ok(_)) => Ok(()),
+            // Gone, or never an object.
+            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
+            Ok(Err(error)) => Err(text(&error)),
+            Err(_late) => Err(format!("no answer within {:?}", self.limit)),
+        }
+    }
+}
+
+fn apply(pool: &str, used: &PoolUse) -> Value {
+    json!({
+        "apiVersion": "metallb.io/v1beta1",
+        "kind": "IPAddressPool",
+        "metadata": { "name": pool },
+        "status": {
+            "assignedIPv4": used.assigned_v4,
+            "assignedIPv6": used.assigned_v6,
+            "availableIPv4": used.available_v4,
+            "availableIPv6": used.available_v6,
+        },
+    })
+}
