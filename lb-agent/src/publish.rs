@@ -24,6 +24,7 @@ use lb_core::lease::Timing;
 use lb_core::model::ServiceName;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::source::Handle;
 
@@ -33,7 +34,7 @@ mod plan;
 mod pools;
 mod services;
 
-use election::Candidate;
+use election::{Candidate, Term};
 use events::Events;
 use pools::Pools;
 use services::Services;
@@ -133,6 +134,30 @@ pub async fn run(
     let _told = give_up.send(());
     while let Some(ended) = election.join_next().await {
         resume(ended);
+    }
+}
+
+/// Waits until there is something to look at: what was decided, who holds the
+/// Lease, or what is `due` to be tried again. False: it is to be quiet, or there
+/// is nobody left to hear from.
+async fn woken(
+    due: Option<Instant>,
+    decided: &mut watch::Receiver<Decided>,
+    terms: &mut watch::Receiver<Option<Term>>,
+    quiet: &mut watch::Receiver<bool>,
+) -> bool {
+    let due = async {
+        match due {
+            Some(moment) => tokio::time::sleep_until(moment).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = quieted(quiet) => false,
+        changed = terms.changed() => changed.is_ok(),
+        changed = decided.changed() => changed.is_ok(),
+        () = due => true,
     }
 }
 

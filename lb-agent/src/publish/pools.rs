@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::election::Term;
-use super::{Decided, MANAGER, quieted};
+use super::{Decided, MANAGER, woken};
 use crate::clock;
 use crate::crd::IPAddressPool;
 use crate::source::kube::follow::text;
@@ -26,6 +26,8 @@ pub(super) struct Pools {
     /// What we have written; none: there is no such object. The pools of a
     /// ConfigMap have none.
     written: BTreeMap<String, PoolUse>,
+    /// Of the Lease that it was written under.
+    epoch: Option<u64>,
     due: Option<Instant>,
 }
 
@@ -35,6 +37,7 @@ impl Pools {
             pools: Api::namespaced(client, namespace),
             limit,
             written: BTreeMap::new(),
+            epoch: None,
             due: None,
         }
     }
@@ -46,28 +49,14 @@ impl Pools {
         mut terms: watch::Receiver<Option<Term>>,
         mut quiet: watch::Receiver<bool>,
     ) {
-        loop {
-            let due = self.due;
-            let due = async {
-                match due {
-                    Some(moment) => tokio::time::sleep_until(moment).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = quieted(&mut quiet) => return,
-                changed = terms.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    // Others may have written meanwhile.
-                    self.written.clear();
-                }
-                changed = decided.changed() => if changed.is_err() { return },
-                () = due => {}
-            }
+        while woken(self.due, &mut decided, &mut terms, &mut quiet).await {
             self.due = None;
+            let epoch = terms.borrow_and_update().map(|term| term.epoch);
+            if self.epoch != epoch {
+                // Others may have written meanwhile.
+                self.written.clear();
+                self.epoch = epoch;
+            }
             let now = decided.borrow_and_update().clone();
             if now.config.good.is_some() {
                 self.round(&now, &terms).await;

@@ -22,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::election::Term;
 use super::events::{News, Said};
 use super::plan::{Write, writes};
-use super::{Decided, Epoch, MANAGER, quieted, request_limit};
+use super::{Decided, Epoch, MANAGER, request_limit, woken};
 use crate::clock;
 use crate::source::kube::follow::text;
 
@@ -90,21 +90,7 @@ impl Services {
         mut terms: watch::Receiver<Option<Term>>,
         mut quiet: watch::Receiver<bool>,
     ) {
-        loop {
-            let due = self.due;
-            let due = async {
-                match due {
-                    Some(moment) => tokio::time::sleep_until(moment).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                () = quieted(&mut quiet) => return,
-                changed = terms.changed() => if changed.is_err() { return },
-                changed = decided.changed() => if changed.is_err() { return },
-                () = due => {}
-            }
+        while woken(self.due, &mut decided, &mut terms, &mut quiet).await {
             self.due = None;
             let Some(term) = *terms.borrow_and_update() else {
                 continue;
