@@ -4,7 +4,6 @@
 mod cases;
 
 use std::fs;
-use std::path::Path;
 
 use lb_tests::kubernetes::{ApiServer, Kubectl};
 use lb_tests::require;
@@ -17,23 +16,19 @@ const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../lb-agent/tests/
 /// A server that knows the kinds, with a namespace for them.
 fn server() -> ApiServer {
     let server = ApiServer::start().expect("it starts");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../manifests/crds");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).expect("the definitions are there") {
-        let text = fs::read_to_string(entry.expect("an entry").path()).expect("a definition");
-        server
-            .kubectl()
-            .apply(&text)
-            .expect("it is a good definition");
-        let name = text.lines().find_map(|line| line.strip_prefix("  name: "));
-        names.push(format!("crd/{}", name.expect("it has a name")));
-    }
-    assert_eq!(names.len(), 9);
+    let kubectl = server.kubectl();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+    let definitions = ["apply", "--kustomize", folder, "--output", "name"];
+    let made = kubectl
+        .run(&definitions)
+        .expect("they are good definitions");
+    let names: Vec<&str> = made.lines().collect();
+    assert_eq!(names.len(), 9, "{made}");
     let mut wait = vec!["wait", "--for=condition=Established", "--timeout=60s"];
-    wait.extend(names.iter().map(String::as_str));
-    server.kubectl().run(&wait).expect("they are established");
+    wait.extend(names);
+    kubectl.run(&wait).expect("they are established");
     let namespace = ["create", "namespace", "metallb-system"];
-    server.kubectl().run(&namespace).expect("a namespace");
+    kubectl.run(&namespace).expect("a namespace");
     server
 }
 
