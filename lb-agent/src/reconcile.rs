@@ -26,7 +26,7 @@ use lb_common::config::Config;
 use lb_common::limits::UPLINKS_MAX;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
-use lb_core::model::{Delivery, Inputs, Links, NodeName};
+use lb_core::model::{Delivery, Inputs, Links, Members, NodeName};
 use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -167,6 +167,7 @@ impl Reconciler {
                 this_node: settings.node.clone(),
                 secret: settings.secret.clone(),
                 links: Links::default(),
+                members: Members::default(),
             },
             settings,
             kernel,

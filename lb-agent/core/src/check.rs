@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::desired::{Desired, Memo, desired};
-use crate::model::{Facts, Inputs, Links, NodeName};
+use crate::model::{Facts, Inputs, Links, Members, NodeName};
 use crate::problem::Problem;
 
 /// All problems that can be told from the facts alone, as the first of their
@@ -18,6 +18,7 @@ pub fn check(facts: &Facts) -> Vec<Problem> {
         this_node: this_node.unwrap_or_else(|| NodeName::new("")),
         secret: Vec::new(),
         links: Links::default(),
+        members: Members::default(),
     };
     let desired = desired(&inputs, &mut Memo::default());
     let mut problems = backends_that_are_vips(&desired);

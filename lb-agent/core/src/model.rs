@@ -4,6 +4,7 @@
 mod facts;
 mod frontend;
 mod links;
+mod members;
 mod name;
 mod node;
 mod request;
@@ -15,6 +16,7 @@ mod slice;
 pub use facts::{Facts, Inputs, Origin};
 pub use frontend::FrontendAddress;
 pub use links::{Links, Mac, NextHop, Way};
+pub use members::{Member, MemberState, Members};
 pub use name::{NodeName, ServiceName};
 pub use node::Node;
 pub use request::{Family, FamilyPolicy, Labels, Request};

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::{Labels, Links, Node, NodeName, Service, ServiceName, Slice};
+use super::{Labels, Links, Members, Node, NodeName, Service, ServiceName, Slice};
 use crate::config::Kept;
 
 /// What the user and the cluster say. The same on all nodes, once they have
@@ -51,4 +51,5 @@ pub struct Inputs {
     /// which source port leads to which pod.
     pub secret: Vec<u8>,
     pub links: Links,
+    pub members: Members,
 }

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use crate::config::{Configuration, Pool};
 
 use super::{
-    Conditions, Endpoint, Facts, Inputs, Labels, Links, NextHop, Node, NodeName, Protocol, Service,
-    ServiceName, ServicePort, Slice, SlicePort, Way,
+    Conditions, Endpoint, Facts, Inputs, Labels, Links, Members, NextHop, Node, NodeName, Protocol,
+    Service, ServiceName, ServicePort, Slice, SlicePort, Way,
 };
 
 pub(crate) const READY: Conditions = Conditions::READY;
@@ -44,6 +44,7 @@ pub(crate) fn cluster() -> Inputs {
         this_node: NodeName::new("node1"),
         secret: b"secret".to_vec(),
         links: Links::default(),
+        members: Members::default(),
     }
 }
 
