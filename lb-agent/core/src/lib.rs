@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bgp;
 pub mod check;
 pub mod config;
 pub mod dataplane;
