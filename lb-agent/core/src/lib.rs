@@ -21,6 +21,7 @@ pub mod lease;
 pub mod model;
 pub mod owner;
 pub mod problem;
+pub mod seal;
 pub mod seed;
 pub mod table;
 pub mod time;
