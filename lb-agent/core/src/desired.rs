@@ -17,6 +17,7 @@ use crate::ipam::Assignment;
 use crate::model::{
     Conditions, Delivery, FrontendAddress, Inputs, Mac, NextHop, Node, NodeName, ServiceName,
 };
+use crate::owner::{Absent, Candidacy, NotAnnounced};
 use crate::problem::Problem;
 use crate::table::Table;
 
@@ -26,6 +27,7 @@ mod plan;
 mod tests;
 
 pub use memo::Memo;
+use plan::Plan;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
@@ -37,6 +39,8 @@ pub struct Desired {
     pub peers: BTreeMap<NodeName, Peer>,
     /// The addresses that Services are to have.
     pub assignment: Arc<Assignment>,
+    /// Nodes that cannot own a VIP just now, whatever the objects say.
+    pub absent: Arc<Absent>,
     /// Sorted, each once.
     pub problems: Vec<Problem>,
 }
@@ -50,6 +54,10 @@ pub struct Vip {
     pub owner: Option<NodeName>,
     /// That is this node.
     pub ours: bool,
+    /// Who would if the owner went.
+    pub next: Option<NodeName>,
+    /// Who may, and why others may not.
+    pub candidacy: Arc<Candidacy>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,6 +133,7 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     let mut frontends = Vec::new();
     for (_, plan) in &plans {
         problems.extend_from_slice(&plan.problems);
+        not_owned(plan, &mut problems);
         vips.extend(plan.vips.iter().map(|vip| (*vip, plan.owned.clone())));
         frontends.extend_from_slice(&plan.frontends);
     }
@@ -167,7 +176,29 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
         local,
         peers,
         assignment,
+        absent: memo.absent(),
         problems,
+    }
+}
+
+/// VIPs that nobody announces on a link, unless routers are told of them.
+fn not_owned(plan: &Plan, problems: &mut Vec<Problem>) {
+    if plan.owned.owner.is_some() {
+        return;
+    }
+    let service = &plan.owned.service;
+    match plan.owned.candidacy.refused {
+        None | Some(NotAnnounced::NoCandidate) => {
+            problems.extend(plan.vips.iter().map(|vip| Problem::NoOwner {
+                service: service.clone(),
+                vip: *vip,
+            }));
+        }
+        Some(_) if plan.advertised || plan.vips.is_empty() => {}
+        Some(why) => problems.push(Problem::NotAnnounced {
+            service: service.clone(),
+            why,
+        }),
     }
 }
 

@@ -1,55 +1,164 @@
 //! Which node answers ARP and NDP for a VIP.
 //!
-//! MetalLB's order, so that a cluster that moves over keeps its owners: the
-//! candidates sorted by `sha256(node name + "#" + ip)`, the first one wins
-//! (`sortCandidates` in MetalLB's `speaker/layer2_controller.go`). No state
-//! and no messages: every node computes it, and a node that is not the owner
-//! moves nothing when it goes.
+//! MetalLB's rules and MetalLB's order, so that a cluster that moves over
+//! keeps its owners (`ShouldAnnounce` in its `speaker/layer2_controller.go`):
+//! of the nodes that the advertisements allow, those with the highest sum of
+//! preferences first, among them by `sha256(node name + "#" + ip)`, and the
+//! first that is there owns. No state and no messages: every node computes it,
+//! and a node that is not the owner moves nothing when it goes.
 //!
-//! Unlike MetalLB's, the owner does not depend on endpoints: a VIP without
-//! them still has to say so (RST, port unreachable).
+//! In two steps, since the second is asked far more often: [`Candidacy`] is
+//! what the objects say, the same on all nodes; [`Absent`] is who of them is
+//! not there just now.
+//!
+//! Unlike MetalLB's, the owner does not depend on there being endpoints: a VIP
+//! without them still has to say so (RST, port unreachable).
 
-use alloc::vec::Vec;
+mod candidacy;
+mod electorate;
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use core::fmt;
 use core::fmt::Write as _;
 use core::net::IpAddr;
 
+pub use candidacy::{Candidacy, Contest, LinkChoice};
+pub use electorate::Electorate;
 use sha2::digest::Update as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{Node, NodeName};
+use crate::model::{MemberState, Members, Node, NodeName};
 
-/// Who owns the VIPs of a service. `first_ip` is the service's first VIP, and
-/// decides for the others too: both families of a service live together.
-#[must_use]
-pub fn owner<'a>(
-    first_ip: IpAddr,
-    nodes: impl IntoIterator<Item = &'a Node>,
-) -> Option<&'a NodeName> {
-    nodes
-        .into_iter()
-        .filter(|node| node.may_own())
-        .map(|node| &node.name)
-        .min_by_key(|name| rank(name, first_ip))
+/// Why a node cannot own a VIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotCandidate {
+    /// No advertisement for the VIP selects it.
+    NotSelected,
+    /// It has the label that keeps nodes from external load balancers.
+    Excluded,
+    /// Its condition NetworkUnavailable is true.
+    NetworkUnavailable,
+    /// `externalTrafficPolicy: Local`, and no pod of the Service is there.
+    NoLocalEndpoint,
+    /// No agent was heard of there.
+    NoAgent,
+    /// Its agent is not heard of any more.
+    Down,
+    /// Its agent said that it goes.
+    Leaving,
+    /// Its data plane is not ready.
+    NotProgrammed,
+    /// None of its uplinks has carrier.
+    NoCarrier,
 }
 
-/// All candidates in order: the first owns, the second would after it.
-#[must_use]
-pub fn order<'a>(first_ip: IpAddr, nodes: impl IntoIterator<Item = &'a Node>) -> Vec<&'a NodeName> {
-    let mut names: Vec<_> = nodes
-        .into_iter()
-        .filter(|node| node.may_own())
-        .map(|node| &node.name)
-        .collect();
-    names.sort_by_cached_key(|name| rank(name, first_ip));
-    names
+impl NotCandidate {
+    /// As it stands in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NotSelected => "NotSelected",
+            Self::Excluded => "Excluded",
+            Self::NetworkUnavailable => "NetworkUnavailable",
+            Self::NoLocalEndpoint => "NoLocalEndpoint",
+            Self::NoAgent => "NoAgent",
+            Self::Down => "Down",
+            Self::Leaving => "Leaving",
+            Self::NotProgrammed => "NotProgrammed",
+            Self::NoCarrier => "NoCarrier",
+        }
+    }
+}
+
+/// Why no node announces a VIP on its links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NotAnnounced {
+    /// Its addresses are of no one pool, so no advertisement is for them.
+    NoPool,
+    /// No L2Advertisement is for its pool and its labels.
+    NoAdvertisement,
+    /// It may share its address, and an advertisement for it selects Services:
+    /// two Services on one address could get two owners (MetalLB refuses too).
+    SharedAndSelected,
+    /// No node can own it.
+    NoCandidate,
+}
+
+impl NotAnnounced {
+    /// As it stands in output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoPool => "NoPool",
+            Self::NoAdvertisement => "NoAdvertisement",
+            Self::SharedAndSelected => "SharedAndSelected",
+            Self::NoCandidate => "NoCandidate",
+        }
+    }
+}
+
+impl fmt::Display for NotAnnounced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoPool => {
+                "its addresses are not all of one IPAddressPool, so no L2Advertisement is for them"
+            }
+            Self::NoAdvertisement => {
+                "no L2Advertisement is for its pool and its labels; add one, or a \
+                 BGPAdvertisement, if it is to be reached"
+            }
+            Self::SharedAndSelected => {
+                "it has the annotation allow-shared-ip, and an L2Advertisement for its pool has \
+                 serviceSelectors: the Services on one address could get two owners; take one of \
+                 the two away"
+            }
+            Self::NoCandidate => "no node can own it",
+        })
+    }
+}
+
+/// The nodes that cannot own anything just now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Absent(BTreeMap<NodeName, NotCandidate>);
+
+impl Absent {
+    /// Of these nodes.
+    pub fn new(members: &Members, nodes: &BTreeMap<NodeName, Arc<Node>>) -> Self {
+        let absent = nodes
+            .keys()
+            .filter_map(|node| Some((node.clone(), absent(members, node)?)));
+        Self(absent.collect())
+    }
+
+    #[must_use]
+    pub fn why(&self, node: &NodeName) -> Option<NotCandidate> {
+        self.0.get(node).copied()
+    }
+}
+
+/// Why a node is not there, as its agent and the others' say; none: it is.
+fn absent(members: &Members, node: &NodeName) -> Option<NotCandidate> {
+    let Some(member) = members.by_node.get(node) else {
+        return members.settled.then_some(NotCandidate::NoAgent);
+    };
+    match member.state {
+        MemberState::Down if member.returns_by.is_none() => Some(NotCandidate::Down),
+        MemberState::Leaving if member.returns_by.is_none() => Some(NotCandidate::Leaving),
+        _ if !member.programmed => Some(NotCandidate::NotProgrammed),
+        _ if !member.uplinks_up => Some(NotCandidate::NoCarrier),
+        _ => None,
+    }
 }
 
 /// The address goes in as Go's `net.IP.String()` prints it, which is RFC 5952
 /// as Rust prints it too, with a v4-mapped address as IPv4.
 fn rank(name: &NodeName, ip: IpAddr) -> [u8; 32] {
     struct Text(Sha256);
-    impl core::fmt::Write for Text {
-        fn write_str(&mut self, text: &str) -> core::fmt::Result {
+    impl fmt::Write for Text {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
             sha2::digest::Update::update(&mut self.0, text.as_bytes());
             Ok(())
         }
@@ -58,85 +167,4 @@ fn rank(name: &NodeName, ip: IpAddr) -> [u8; 32] {
     let mut text = Text(text);
     write!(text, "{}", ip.to_canonical()).expect("hashing does not fail");
     text.0.finalize().into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::format;
-    use alloc::vec;
-    use proptest::prelude::*;
-
-    fn node(name: &str) -> Node {
-        Node {
-            name: NodeName::new(name),
-            addresses: vec![],
-            pod_cidrs: vec![],
-            excluded: false,
-            network_unavailable: false,
-            labels: Default::default(),
-        }
-    }
-
-    fn order_of(ip: &str, names: &[&str]) -> Vec<alloc::string::String> {
-        let nodes: Vec<Node> = names.iter().map(|name| node(name)).collect();
-        let order = order(ip.parse().unwrap(), &nodes);
-        order.iter().map(|name| format!("{name}")).collect()
-    }
-
-    /// From MetalLB's `TestSortL2Candidates`, and computed by hand for others.
-    #[test]
-    fn the_order_is_the_one_of_metallb() {
-        let abc = ["node-a", "node-b", "node-c"];
-        for (ip, nodes, expected) in [
-            ("10.0.0.1", &abc[..], ["node-b", "node-a", "node-c"]),
-            ("10.0.0.2", &abc, ["node-b", "node-c", "node-a"]),
-            ("192.168.1.240", &abc, ["node-a", "node-c", "node-b"]),
-            ("192.168.1.241", &abc, ["node-c", "node-a", "node-b"]),
-            ("2001:db8::1", &abc, ["node-b", "node-a", "node-c"]),
-        ] {
-            assert_eq!(order_of(ip, nodes), expected, "{ip}");
-        }
-        assert_eq!(order_of("10.20.30.1", &abc[..2]), ["node-b", "node-a"]);
-        // There edge-a goes first, by a preference; the others by hash.
-        let edges = ["edge-b", "worker-a", "worker-b"];
-        assert_eq!(order_of("10.20.30.1", &edges), edges);
-    }
-
-    #[test]
-    fn a_mapped_address_is_the_ipv4_address() {
-        let names = ["node-a", "node-b", "node-c"];
-        assert_eq!(
-            order_of("::ffff:10.0.0.1", &names),
-            order_of("10.0.0.1", &names)
-        );
-    }
-
-    #[test]
-    fn excluded_nodes_and_nodes_without_network_own_nothing() {
-        let ip = "10.0.0.1".parse().unwrap();
-        let mut nodes = [node("node-a"), node("node-b"), node("node-c")];
-        nodes[1].excluded = true;
-        assert_eq!(owner(ip, &nodes).unwrap().as_str(), "node-a");
-        nodes[0].network_unavailable = true;
-        assert_eq!(owner(ip, &nodes).unwrap().as_str(), "node-c");
-        nodes[2].excluded = true;
-        assert_eq!(owner(ip, &nodes), None);
-    }
-
-    proptest! {
-        #[test]
-        fn only_the_owner_going_moves_a_vip(
-            ip: [u8; 4],
-            names in prop::collection::btree_set("[a-z]{1,8}", 2..12),
-            gone in any::<prop::sample::Index>(),
-        ) {
-            let ip = IpAddr::from(ip);
-            let mut nodes: Vec<Node> = names.iter().map(|name| node(name)).collect();
-            let before = owner(ip, &nodes).unwrap().clone();
-            let gone = nodes.remove(gone.index(nodes.len()));
-            let after = owner(ip, &nodes).unwrap();
-            prop_assert_eq!(gone.name == before, *after != before);
-        }
-    }
 }

@@ -11,6 +11,7 @@ use lb_common::limits::{BACKENDS_MAX, ENDPOINTS_PER_FRONTEND_MAX, NODES_MAX};
 use crate::config::Refused;
 use crate::ipam::Refusal;
 use crate::model::{FrontendAddress, NodeName, Protocol, ServiceName};
+use crate::owner::NotAnnounced;
 
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,6 +76,12 @@ pub enum Problem {
     NoOwner {
         service: ServiceName,
         vip: IpAddr,
+    },
+    /// No node answers ARP and NDP for its addresses, and no router is told of
+    /// them.
+    NotAnnounced {
+        service: ServiceName,
+        why: NotAnnounced,
     },
     /// No EndpointSlice at all is for this Service.
     NoSlices {
@@ -205,6 +212,7 @@ impl Problem {
             Self::FrontendTaken { .. } => "FrontendTaken",
             Self::ProtocolNotSupported { .. } => "ProtocolNotSupported",
             Self::NoOwner { .. } => "NoOwner",
+            Self::NotAnnounced { .. } => "NotAnnounced",
             Self::NoSlices { .. } => "NoSlices",
             Self::PortNotInSlices { .. } => "PortNotInSlices",
             Self::NoReadyBackend { .. } => "NoReadyBackend",
@@ -242,6 +250,7 @@ impl Problem {
             | Self::NoRoomForTable { .. }
             | Self::NoRoomForMac { .. } => Severity::Error,
             Self::NotAllocated { .. }
+            | Self::NotAnnounced { .. }
             | Self::PortNotInSlices { .. }
             | Self::BackendWithoutNode { .. }
             | Self::BackendWithoutAgent { .. }
@@ -314,10 +323,13 @@ impl fmt::Display for Problem {
             ),
             Self::NoOwner { service, vip } => write!(
                 f,
-                "nobody answers for {vip} of {service}: every node is excluded, or without \
-                 network, or there is no Node object; check the label \
-                 node.kubernetes.io/exclude-from-external-load-balancers"
+                "nobody answers for {vip} of {service}: no node that its L2Advertisements select \
+                 is there and able to; `lb-agent vips {vip}` says why of each (of excluded ones, \
+                 check the label node.kubernetes.io/exclude-from-external-load-balancers)"
             ),
+            Self::NotAnnounced { service, why } => {
+                write!(f, "nobody answers for the addresses of {service}: {why}")
+            }
             Self::NoSlices { service } => write!(
                 f,
                 "no EndpointSlice is for {service}: its ports answer with a reset; check its \

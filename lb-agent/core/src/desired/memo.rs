@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::plan::{Plan, plan};
+use crate::config::Configuration;
 use crate::ipam::{self, Assignment, served};
 use crate::model::{Inputs, Node, NodeName, Origin, Service, Slice};
+use crate::owner::{Absent, Electorate};
 
 /// The plans of the last time. Start with an empty one, and hand the same one
 /// in again.
@@ -15,6 +17,7 @@ use crate::model::{Inputs, Node, NodeName, Origin, Service, Slice};
 pub struct Memo {
     ipam: ipam::Memo,
     roster: Roster,
+    absent: Arc<Absent>,
     /// Sorted by the service's name.
     entries: Vec<Entry>,
 }
@@ -39,6 +42,10 @@ pub(super) struct Roster {
     pub(super) nodes: BTreeMap<NodeName, Arc<Node>>,
     /// Whose address it is.
     pub(super) addresses: BTreeMap<IpAddr, NodeName>,
+    pub(super) electorate: Electorate,
+    /// What the electorate is made of, beside the nodes.
+    origin: Origin,
+    config: Option<Arc<Configuration>>,
 }
 
 impl Default for Roster {
@@ -48,6 +55,9 @@ impl Default for Roster {
             secret: Vec::new(),
             nodes: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            electorate: Electorate::default(),
+            origin: Origin::default(),
+            config: None,
         }
     }
 }
@@ -64,6 +74,9 @@ impl Roster {
             secret: inputs.secret.clone(),
             nodes: nodes.clone(),
             addresses: addresses.collect(),
+            electorate: Electorate::new(&inputs.facts),
+            origin: inputs.facts.origin,
+            config: inputs.facts.config.good.clone(),
         }
     }
 
@@ -71,6 +84,11 @@ impl Roster {
         self.nodes == inputs.facts.nodes
             && self.this_node == inputs.this_node
             && self.secret == inputs.secret
+            && self.origin == inputs.facts.origin
+            && match (&self.config, &inputs.facts.config.good) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
+                (a, b) => a.is_none() && b.is_none(),
+            }
     }
 }
 
@@ -84,6 +102,10 @@ impl Memo {
         self.ipam.assignment()
     }
 
+    pub(super) fn absent(&self) -> Arc<Absent> {
+        self.absent.clone()
+    }
+
     /// Makes the plans those of `inputs`. Services, slices and old plans are
     /// all in the order of the names, so one walk over them does; looking each
     /// name up would take longer than all the rest.
@@ -91,6 +113,13 @@ impl Memo {
         let same_roster = self.roster.holds_for(inputs);
         if !same_roster {
             self.roster = Roster::new(inputs);
+        }
+        let absent = Absent::new(&inputs.members, &inputs.facts.nodes);
+        if *self.absent != absent {
+            self.absent = Arc::new(absent);
+            for entry in &mut self.entries {
+                entry.plan.elect(&self.roster, &self.absent);
+            }
         }
         // Where statuses say what is served, a Service that has not changed is
         // served at the same addresses.
@@ -138,6 +167,7 @@ impl Memo {
                         served,
                         slices.as_deref().map_or(&[], Vec::as_slice),
                         &self.roster,
+                        &self.absent,
                         old.as_ref().map(|old| &old.plan),
                     ),
                     made_s: service.created_s.unwrap_or(u64::MAX),

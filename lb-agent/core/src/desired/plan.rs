@@ -15,7 +15,7 @@ use crate::model::{
     Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
     SlicePort,
 };
-use crate::owner::owner;
+use crate::owner::{Absent, Candidacy, Contest};
 use crate::problem::{AddressKind, Problem};
 use crate::seed::seed;
 use crate::table::{self, Candidate, Table};
@@ -25,11 +25,30 @@ pub(super) struct Plan {
     pub(super) vips: Vec<IpAddr>,
     /// What is said of all of them.
     pub(super) owned: Arc<Vip>,
+    /// Routers are told of them.
+    pub(super) advertised: bool,
     pub(super) frontends: Vec<Arc<Frontend>>,
     pub(super) problems: Vec<Problem>,
 }
 
 impl Plan {
+    /// Says who owns, now that these nodes are absent.
+    pub(super) fn elect(&mut self, roster: &Roster, absent: &Absent) {
+        let candidacy = self.owned.candidacy.clone();
+        let mut present = candidacy.present(absent);
+        let (owner, next) = (present.next(), present.next());
+        if self.owned.owner.as_ref() == owner && self.owned.next.as_ref() == next {
+            return;
+        }
+        self.owned = Arc::new(Vip {
+            service: self.owned.service.clone(),
+            ours: owner == Some(&roster.this_node),
+            owner: owner.cloned(),
+            next: next.cloned(),
+            candidacy: candidacy.clone(),
+        });
+    }
+
     /// The table of this seed, if it was built from these candidates.
     fn table(&self, seed: u64, candidates: &[Candidate]) -> Option<Arc<Table>> {
         let mut frontends = self.frontends.iter();
@@ -46,6 +65,7 @@ pub(super) fn plan(
     served: &[IpAddr],
     slices: &[Slice],
     roster: &Roster,
+    absent: &Absent,
     old: Option<&Plan>,
 ) -> Plan {
     let mut problems = Vec::new();
@@ -78,29 +98,27 @@ pub(super) fn plan(
     // Every port of a service meets the same endpoints.
     problems.sort_unstable();
     problems.dedup();
-    let owner = match served.first() {
-        Some(first) if !vips.is_empty() => {
-            owner(*first, roster.nodes.values().map(|node| &**node)).cloned()
-        }
-        _ => None,
+    let contest = Contest {
+        service,
+        served: if vips.is_empty() { &[] } else { served },
+        slices,
+        this_node: &roster.this_node,
     };
-    if owner.is_none() {
-        problems.extend(vips.iter().map(|vip| Problem::NoOwner {
+    let mut plan = Plan {
+        advertised: roster.electorate.advertises_to_routers(contest),
+        owned: Arc::new(Vip {
             service: service.name.clone(),
-            vip: *vip,
-        }));
-    }
-    let owned = Vip {
-        service: service.name.clone(),
-        ours: owner.as_ref() == Some(&roster.this_node),
-        owner,
-    };
-    Plan {
+            owner: None,
+            ours: false,
+            next: None,
+            candidacy: Arc::new(Candidacy::of(contest, &roster.electorate)),
+        }),
         vips,
-        owned: Arc::new(owned),
         frontends,
         problems,
-    }
+    };
+    plan.elect(roster, absent);
+    plan
 }
 
 /// Those of the service's VIPs that can be served, each once.

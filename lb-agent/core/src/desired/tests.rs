@@ -1,6 +1,8 @@
 use super::{Desired, Frontend, Memo, desired};
+use crate::config::{BgpAdvertisement, Configuration};
 use crate::model::sample::{self, DRAINING, READY, UNREADY, cluster, ip, name, slice};
 use crate::model::{Delivery, Endpoint, Inputs, NodeName, Origin, Protocol, ServicePort};
+use crate::owner::NotCandidate;
 use crate::problem::Problem;
 use alloc::format;
 use alloc::string::{String, ToString as _};
@@ -103,6 +105,54 @@ fn in_a_cluster_a_service_is_served_at_the_address_that_is_written() {
     assert_eq!(only(&desired).address.vip, ip(VIP));
     let given = &desired.assignment.allocations[&name("web")].addresses;
     assert_eq!(given, &[ip("203.0.113.8")]);
+}
+
+#[test]
+fn the_next_in_line_takes_over_from_a_node_that_is_silent() {
+    let mut memo = Memo::default();
+    let before = desired(&web(), &mut memo).vips[&ip(VIP)].clone();
+    let (owner, next) = (before.owner.clone().unwrap(), before.next.clone().unwrap());
+    let silent = web().silent(&[owner.as_str()]);
+    let after = desired(&silent, &mut memo);
+    let vip = &after.vips[&ip(VIP)];
+    assert_eq!(vip.owner, Some(next.clone()));
+    assert_eq!(vip.ours, next.as_str() == "node1");
+    let why = vip.candidacy.why_not(&owner, &after.absent);
+    assert_eq!(why, Some(NotCandidate::Down));
+    assert_eq!(after.problems, []);
+    let alone = web().silent(&["node1", "node2", "node3"]);
+    let names: Vec<_> = desired(&alone, &mut memo).problems;
+    assert_eq!(
+        names.iter().map(Problem::name).collect::<Vec<_>>(),
+        ["NoOwner"]
+    );
+}
+
+#[test]
+fn a_vip_that_nobody_announces_is_told_unless_routers_know_it() {
+    let mut inputs = web().pool("203.0.113.0/24");
+    inputs.facts.origin = Origin::Cluster;
+    let mut inputs =
+        inputs.edit_service("web", |s| s.request.cluster_ips = [ip("10.96.0.1")].into());
+    check_problems(&inputs, &["NotAnnounced"]);
+    let desired = fresh(&inputs);
+    assert_eq!(desired.vips[&ip(VIP)].owner, None);
+    assert_eq!(desired.frontends.len(), 1, "what comes is forwarded");
+    let mut config = Configuration::clone(inputs.facts.config.good.as_ref().unwrap());
+    let advertisement = BgpAdvertisement {
+        name: "bgp".to_string(),
+        pools: ["pool".to_string()].into(),
+        aggregation_length: 32,
+        aggregation_length_v6: 128,
+        local_pref: 0,
+        communities: [].into(),
+        peers: [].into(),
+        node_selectors: [].into(),
+        service_selectors: [].into(),
+    };
+    config.bgp_advertisements = [("bgp".to_string(), advertisement)].into();
+    inputs.facts.config.good = Some(Arc::new(config));
+    check_problems(&inputs, &[]);
 }
 
 #[test]

@@ -12,9 +12,10 @@ use proptest::prelude::*;
 use crate::config::{Configuration, Pool};
 
 use super::{
-    Conditions, Endpoint, Facts, Inputs, Labels, Links, Members, NextHop, Node, NodeName, Protocol,
-    Service, ServiceName, ServicePort, Slice, SlicePort, Way,
+    Conditions, Endpoint, Facts, Inputs, Labels, Links, Member, MemberState, Members, NextHop,
+    Node, NodeName, Protocol, Service, ServiceName, ServicePort, Slice, SlicePort, Way,
 };
+use crate::time::Timestamp;
 
 pub(crate) const READY: Conditions = Conditions::READY;
 pub(crate) const DRAINING: Conditions = Conditions {
@@ -80,6 +81,25 @@ impl Inputs {
     pub(crate) fn edit_node(mut self, name: &str, edit: impl FnOnce(&mut Node)) -> Self {
         let node = self.facts.nodes.get_mut(&NodeName::new(name)).unwrap();
         edit(Arc::make_mut(node));
+        self
+    }
+
+    /// These agents are down, and those of all other nodes alive.
+    pub(crate) fn silent(mut self, names: &[&str]) -> Self {
+        let member = |node: &NodeName| Member {
+            state: if names.contains(&node.as_str()) {
+                MemberState::Down
+            } else {
+                MemberState::Alive
+            },
+            since: Timestamp::default(),
+            programmed: true,
+            uplinks_up: true,
+            returns_by: None,
+        };
+        let nodes = self.facts.nodes.keys();
+        self.members.by_node = nodes.map(|node| (node.clone(), member(node))).collect();
+        self.members.settled = true;
         self
     }
 
@@ -178,6 +198,8 @@ pub(crate) enum Change {
     NoPods(u8),
     Node(u8, bool),
     NoNode(u8),
+    /// The agent of this node is not heard of any more; all others are.
+    Silent(u8),
 }
 
 pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
@@ -206,6 +228,7 @@ pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
             inputs.facts.nodes.remove(&NodeName::new(&node(n)));
             inputs
         }
+        Change::Silent(n) => inputs.silent(&[&node(n)]),
     }
 }
 
@@ -219,5 +242,6 @@ pub(crate) fn change() -> impl Strategy<Value = Change> {
         any::<u8>().prop_map(Change::NoPods),
         any::<(u8, bool)>().prop_map(|(a, b)| Change::Node(a, b)),
         any::<u8>().prop_map(Change::NoNode),
+        any::<u8>().prop_map(Change::Silent),
     ]
 }
