@@ -12,7 +12,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,6 +38,7 @@ use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::publish::{self, Decided, Epoch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::Report;
+use crate::secret::{Known, Secrets};
 use crate::shutdown;
 use crate::source::kube::connect::{Cluster, ConnectError};
 use crate::source::object::Ours;
@@ -60,7 +61,8 @@ pub struct Options {
     pub bpffs: PathBuf,
     pub run_folder: PathBuf,
     pub uplinks: Vec<String>,
-    pub secret: Vec<u8>,
+    /// Of a file; none: a cluster has one itself, and a folder goes without.
+    pub secrets: Option<Secrets>,
     pub sizes: MapSizes,
     pub timeouts: Timeouts,
     pub settle: Settle,
@@ -156,6 +158,8 @@ async fn alone(options: &Options) -> Result<(), AgentError> {
 pub async fn run(options: Options) -> Result<(), AgentError> {
     alone(&options).await?;
     let source = Source::open(options.reads, options.ours, &options.node).await?;
+    let asks = options.secrets.is_none();
+    let (known, secret) = watch::channel(source.secrets(options.secrets, &options.run_folder));
     kernel::check(&options.bpffs)?;
     let pins = Pins::new(&options.bpffs);
     let object = match options.object {
@@ -204,7 +208,6 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 
     let settings = Settings {
         node: NodeName::new(&options.node),
-        secret: options.secret,
         reads: source.name(),
         run_folder: options.run_folder.clone(),
         sizes: options.sizes,
@@ -239,11 +242,22 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 
-    let mut publisher = source.start(facts_out, decided, &mut tasks);
+    let starts = Starts {
+        facts: facts_out,
+        decided,
+        known,
+        asks: asks.then_some(options.run_folder.clone()),
+    };
+    let mut publisher = source.start(starts, &mut tasks);
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
     tasks.spawn(async move { announce::run(owned_in).await.map_err(AgentError::Announce) });
     tasks.spawn(sweep(sweeper, filter_out));
-    let hears = Hears { facts, net, filter };
+    let hears = Hears {
+        facts,
+        net,
+        filter,
+        secret,
+    };
     tasks.spawn(async move { Ok(reconciler.run(hears).await?) });
 
     let ended = tokio::select! {
@@ -264,6 +278,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 enum Source {
     Folder(PathBuf, Ours),
     Cluster(Box<Clustered>),
+}
+
+/// What a source is started with.
+struct Starts {
+    facts: watch::Sender<source::State>,
+    decided: watch::Receiver<Decided>,
+    known: watch::Sender<Known>,
+    /// Whether a cluster is to be asked for its secret, and where that is kept.
+    asks: Option<PathBuf>,
 }
 
 struct Clustered {
@@ -288,6 +311,7 @@ impl Source {
                     namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
                     config_namespace: config_namespace.clone(),
                     timing: Timing::of(lease),
+                    secret: None,
                 };
                 let scope = kube::Scope {
                     ours,
@@ -310,13 +334,31 @@ impl Source {
         }
     }
 
+    /// What is known of the cluster's secret before anybody was asked.
+    fn secrets(&self, named: Option<Secrets>, run_folder: &Path) -> Known {
+        match (self, named) {
+            (_, Some(named)) => named.into(),
+            (Self::Folder(..), None) => {
+                tracing::warn!(
+                    "no --cluster-secret-file: whoever knows that can tell which source port \
+                     leads to which pod"
+                );
+                Secrets::none().into()
+            }
+            (Self::Cluster(_), None) => Secrets::kept(run_folder)
+                .map(Known::from)
+                .unwrap_or_default(),
+        }
+    }
+
     /// Reads until it is cancelled, and writes until it is told to stop.
-    fn start(
-        self,
-        facts: watch::Sender<source::State>,
-        decided: watch::Receiver<Decided>,
-        tasks: &mut JoinSet<Result<(), AgentError>>,
-    ) -> Publisher {
+    fn start(self, starts: Starts, tasks: &mut JoinSet<Result<(), AgentError>>) -> Publisher {
+        let Starts {
+            facts,
+            decided,
+            known,
+            asks,
+        } = starts;
         let (stop, stopped) = oneshot::channel();
         let mut publisher = Publisher {
             stop,
@@ -326,6 +368,9 @@ impl Source {
             Self::Folder(folder, ours) => {
                 tasks.spawn(async move {
                     file::run(folder, ours, facts).await;
+                    // Nobody says anything else, but who listens is not told
+                    // that it ended.
+                    drop(known);
                     Ok(())
                 });
             }
@@ -333,14 +378,16 @@ impl Source {
                 let Clustered {
                     cluster,
                     scope,
-                    publish,
+                    mut publish,
                 } = *clustered;
+                publish.secret = asks.map(|folder| (folder, known.clone()));
                 let (epoch, epochs) = Epoch::new();
                 let client = cluster.client.clone();
                 let writes = publish::run(client, publish, epoch, decided, stopped);
                 publisher.tasks.spawn(writes);
                 tasks.spawn(async move {
                     kube::run(cluster.client, scope, epochs, facts).await;
+                    drop(known);
                     Ok(())
                 });
             }

@@ -13,5 +13,6 @@ pub mod publish;
 pub mod random;
 pub mod reconcile;
 pub mod report;
+pub mod secret;
 pub mod shutdown;
 pub mod source;

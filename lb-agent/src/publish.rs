@@ -6,6 +6,7 @@
 //!               │    ──> pools ─────counters───────>  API   (the holder of the Lease)
 //!               └──────> node ──────announcements──>  API   (each agent)
 //! source <──epoch── election <────Lease────> API
+//! reconcile <─known── secret <────Secret───> API   (each agent; made by the holder)
 //! ```
 //!
 //! Every agent computes the same; one writes. It begins when it holds the
@@ -14,6 +15,7 @@
 //! Nothing is computed here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,17 +28,20 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::secret::Known;
 use crate::source::Handle;
 
 mod election;
 mod events;
 mod plan;
 mod pools;
+mod secret;
 mod services;
 
 use election::{Candidate, Term};
 use events::Events;
 use pools::Pools;
+use secret::ClusterSecret;
 use services::Services;
 
 /// Who we are, in the `managedFields` of what we write, and in events.
@@ -86,6 +91,9 @@ pub struct Settings {
     /// Where the configuration is.
     pub config_namespace: String,
     pub timing: Timing,
+    /// Where the cluster's secret is kept, and who is told of it. None: it is
+    /// known from elsewhere.
+    pub secret: Option<(PathBuf, watch::Sender<Known>)>,
 }
 
 /// Writes what is decided, until it is told to stop; then what is under way is
@@ -115,6 +123,11 @@ pub async fn run(
     let limit = request_limit(settings.timing);
     let pools = Pools::new(client.clone(), &settings.config_namespace, limit);
     writers.spawn(pools.run(decided.clone(), terms.clone(), quiet.clone()));
+    if let Some((folder, known)) = settings.secret {
+        let (client, terms) = (client.clone(), terms.clone());
+        let secret = ClusterSecret::new(client, &settings.namespace, folder, known, terms);
+        writers.spawn(secret.run(quiet.clone()));
+    }
     let services = Services::new(client, news, epoch, settings.timing);
     writers.spawn(services.run(decided, terms, quiet.clone()));
     writers.spawn(events.run(news_in, quiet));

@@ -40,6 +40,7 @@ use crate::net::announce::Owned;
 use crate::net::{Device, NetFacts, Question};
 use crate::publish::Decided;
 use crate::report::Report;
+use crate::secret::Known;
 use crate::source::State;
 use said::Failure;
 use stopwatch::Stopwatch;
@@ -56,7 +57,6 @@ const LINKS_LIMIT: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub node: NodeName,
-    pub secret: Vec<u8>,
     /// Where facts come from, for people.
     pub reads: String,
     pub run_folder: PathBuf,
@@ -82,6 +82,7 @@ pub struct Hears {
     pub facts: watch::Receiver<State>,
     pub net: watch::Receiver<NetFacts>,
     pub filter: mpsc::Receiver<FilterReady>,
+    pub secret: watch::Receiver<Known>,
 }
 
 /// Whom it tells.
@@ -123,6 +124,8 @@ pub struct Reconciler {
     retry: Duration,
     /// What the source said last; the inputs' facts are of it.
     said: State,
+    /// Why the cluster's secret is not known, or no newer one.
+    secret_failure: Option<String>,
 }
 
 /// When to run next, and why.
@@ -165,7 +168,7 @@ impl Reconciler {
             inputs: Inputs {
                 facts: lb_core::model::Facts::default(),
                 this_node: settings.node.clone(),
-                secret: settings.secret.clone(),
+                secret: Vec::new(),
                 links: Links::default(),
                 members: Members::default(),
             },
@@ -183,6 +186,7 @@ impl Reconciler {
             addresses: None,
             retry: RETRY,
             said: State::default(),
+            secret_failure: None,
         })
     }
 
@@ -221,6 +225,11 @@ impl Reconciler {
                     self.take_net(&mut hears.net);
                     schedule.soon();
                 }
+                changed = hears.secret.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the cluster's secret"))?;
+                    self.take_secret(&mut hears.secret);
+                    schedule.soon();
+                }
                 ready = hears.filter.recv() => {
                     let ready = ready.ok_or(ReconcileError::Ended("the sweep"))?;
                     self.use_filter(ready);
@@ -229,8 +238,8 @@ impl Reconciler {
         }
     }
 
-    /// Waits for facts, and for the answer to the question that they raise.
-    /// Until there are some, what the maps say still holds.
+    /// Waits for facts and for the cluster's secret, and for the answer to the
+    /// question that the facts raise. Until then, what the maps say still holds.
     async fn first_inputs(
         &mut self,
         hears: &mut Hears,
@@ -245,14 +254,16 @@ impl Reconciler {
                 changed = hears.facts.changed() => {
                     changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
                 }
+                changed = hears.secret.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the cluster's secret"))?;
+                }
             }
-            if self.take_facts(&mut hears.facts) {
+            let facts = self.take_facts(&mut hears.facts);
+            let secret = self.take_secret(&mut hears.secret);
+            if facts && secret {
                 break;
             }
-            self.report.not_ready = vec![format!(
-                "nothing good has been read yet from {}",
-                self.settings.reads
-            )];
+            self.report.not_ready = self.waits_for(facts, secret);
             self.write_report();
         }
         self.ask(self.direct_pods());
@@ -279,14 +290,44 @@ impl Reconciler {
                 tracing::error!("{mistake}; the last good state stays");
             }
         }
-        self.report.mistakes.clone_from(&state.mistakes);
         self.report.watches.clone_from(&state.watches);
         if let Some(facts) = &state.facts {
             self.inputs.facts = (**facts).clone();
         }
         let known = state.facts.is_some();
         self.said = state;
+        self.note_mistakes();
         known
+    }
+
+    /// False if it is not known yet.
+    fn take_secret(&mut self, secret: &mut watch::Receiver<Known>) -> bool {
+        let Known { secrets, failure } = secret.borrow_and_update().clone();
+        if let Some(secrets) = &secrets {
+            if !self.inputs.secret.is_empty() && self.inputs.secret != secrets.pick {
+                tracing::warn!("what seeds the pick is another one: flows go to other pods");
+            }
+            self.inputs.secret.clone_from(&secrets.pick);
+        }
+        self.secret_failure = failure;
+        self.note_mistakes();
+        secrets.is_some()
+    }
+
+    fn note_mistakes(&mut self) {
+        let all = self.said.mistakes.iter().chain(&self.secret_failure);
+        self.report.mistakes = all.cloned().collect();
+    }
+
+    /// Why there was no first run yet.
+    fn waits_for(&self, facts: bool, secret: bool) -> Vec<String> {
+        let reads = &self.settings.reads;
+        let facts = (!facts).then(|| format!("nothing good has been read yet from {reads}"));
+        let secret = (!secret).then(|| match &self.secret_failure {
+            Some(failure) => format!("the cluster's secret is not known yet: {failure}"),
+            None => "the cluster's secret is not known yet".to_owned(),
+        });
+        facts.into_iter().chain(secret).collect()
     }
 
     fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {

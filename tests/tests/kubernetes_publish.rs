@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_agent::publish::{self, Decided, Epoch, Settings};
+use lb_agent::secret::{Known, Secrets};
 use lb_agent::source::State;
 use lb_agent::source::kube::{self, Scope, connect};
 use lb_core::ipam::assign;
@@ -58,6 +59,7 @@ fn server() -> ApiServer {
 struct Agent {
     _tasks: JoinSet<()>,
     stop: oneshot::Sender<()>,
+    secret: watch::Receiver<Known>,
 }
 
 impl Agent {
@@ -69,11 +71,13 @@ impl Agent {
         let (states_out, mut states) = watch::channel(State::default());
         let (decided_out, decided) = watch::channel(Decided::default());
         let (stop, stopped) = oneshot::channel();
+        let (known, secret) = watch::channel(Known::default());
         let settings = Settings {
             node: node.to_owned(),
             namespace: "default".to_owned(),
             config_namespace: "metallb-system".to_owned(),
             timing: Timing::of(LEASE),
+            secret: Some((server.folder().join(node), known)),
         };
         let mut tasks = JoinSet::new();
         let client = cluster.client.clone();
@@ -96,7 +100,16 @@ impl Agent {
         Self {
             _tasks: tasks,
             stop,
+            secret,
         }
+    }
+
+    /// Waits until it knows a secret that is as it should be.
+    async fn secret(&mut self, is: impl Fn(&Known) -> bool) -> Arc<Secrets> {
+        let known = self.secret.wait_for(|known| is(known));
+        let known = tokio::time::timeout(LIMIT, known).await;
+        let known = known.expect("in time").expect("it runs");
+        known.secrets.clone().expect("known")
     }
 
     /// Ends it in order: the Lease is given up.
@@ -268,4 +281,63 @@ async fn writers_that_are_killed_give_no_address_twice() {
     }
     println!("{kills} writers were killed");
     assert!(kills > 0, "at least one in the middle");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn agents_share_a_secret_that_they_make_themselves() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let server = server();
+    let kubectl = server.kubectl();
+    let mut first = Agent::start(&server, "node1").await;
+    let mut second = Agent::start(&server, "node2").await;
+    let any = |known: &Known| known.secrets.is_some();
+    let made = first.secret(any).await;
+    assert_eq!(second.secret(any).await, made);
+    let lengths = (made.messages[0].len(), made.pick.len());
+    assert_eq!((lengths, made.messages.len()), ((64, 64), 1));
+    assert_eq!(
+        Secrets::kept(&server.folder().join("node1")),
+        Some((*made).clone())
+    );
+
+    // Another one for messages; that of the pick stays.
+    let old = String::from_utf8(made.messages[0].clone()).expect("a text");
+    let new = format!(r#"{{"stringData":{{"agents":"new\n{old}"}}}}"#);
+    let patch = |data: &str| {
+        let arguments = ["patch", "secret", "corten-cluster", "--patch", data];
+        kubectl.run(&arguments).expect("patched");
+    };
+    patch(&new);
+    let both = |known: &Known| {
+        known
+            .secrets
+            .as_ref()
+            .is_some_and(|s| s.messages.len() == 2)
+    };
+    let rotated = first.secret(both).await;
+    assert_eq!(rotated.messages, [b"new".as_slice(), old.as_bytes()]);
+    assert_eq!(
+        (second.secret(both).await, &rotated.pick),
+        (rotated.clone(), &made.pick)
+    );
+
+    // One that cannot be used is named, and the last good one holds.
+    patch(r#"{"stringData":{"pick":" "}}"#);
+    let wrong = |known: &Known| {
+        let failure = known.failure.as_deref().unwrap_or_default();
+        failure.contains("Secret default/corten-cluster") && failure.contains("pick")
+    };
+    assert_eq!(first.secret(wrong).await, rotated);
+
+    // Gone by mistake, it comes back as it was, whoever holds the Lease now.
+    kubectl
+        .run(&["delete", "secret", "corten-cluster"])
+        .expect("deleted");
+    first.stop().await;
+    let good = |known: &Known| known.failure.is_none();
+    assert_eq!(second.secret(good).await, rotated);
+    let third = Agent::start(&server, "node3").await.secret(any).await;
+    assert_eq!(third, rotated);
 }

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::admin::DEFAULT_PORT;
 use crate::agent::{self, Options, Reads};
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::Timeouts;
+use crate::secret::Secrets;
 use crate::source::object::config::NAMESPACE;
 
 /// What the client of the API has to say, we say ourselves, once.
@@ -66,8 +67,13 @@ pub(super) struct Run {
     /// the devices with this node's addresses or a default route]
     #[arg(long = "uplink", value_name = "DEVICE")]
     uplinks: Vec<String>,
-    /// A file with a secret that all agents share, so that clients cannot tell
-    /// which source port leads to which pod
+    /// A file with a secret that all agents share: it seals what they tell each
+    /// other, and hides from clients which source port leads to which pod
+    ///
+    /// Several lines are several secrets, of which the first one seals and all
+    /// open; then a line "pick: SECRET" hides the pods, and must stay as it is.
+    /// Without a file, agents in a cluster share the Secret corten-cluster,
+    /// which they make themselves.
     #[arg(long, value_name = "FILE", env = "CORTEN_CLUSTER_SECRET_FILE")]
     cluster_secret_file: Option<PathBuf>,
     /// The UDP port between nodes that do not share a link; the same on all nodes
@@ -134,6 +140,12 @@ struct Rates {
     source_port_rate: u32,
 }
 
+fn secrets(file: &Path) -> anyhow::Result<Secrets> {
+    let unusable = || format!("cannot use the secret in {}", file.display());
+    let text = std::fs::read(file).with_context(unusable)?;
+    Secrets::read(&text).with_context(unusable)
+}
+
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let filter = EnvFilter::try_from_env("CORTEN_LOG").unwrap_or_else(|_| LOG.into());
@@ -152,13 +164,7 @@ impl Run {
     }
 
     fn options(self) -> anyhow::Result<Options> {
-        let secret = match &self.cluster_secret_file {
-            Some(path) => std::fs::read(path)
-                .with_context(|| format!("cannot read the secret in {}", path.display()))?
-                .trim_ascii()
-                .to_vec(),
-            None => Vec::new(),
-        };
+        let secrets = self.cluster_secret_file.as_deref().map(secrets);
         let everywhere = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
         let default = self.manifests.is_none().then_some(everywhere);
         let metrics = self
@@ -180,7 +186,7 @@ impl Run {
             ours: self.class.ours(),
             bpffs: self.place.bpffs,
             uplinks: self.uplinks,
-            secret,
+            secrets: secrets.transpose()?,
             sizes: self.sizes,
             timeouts: self.timeouts,
             settle: Settle {

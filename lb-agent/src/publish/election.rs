@@ -31,6 +31,8 @@ pub(super) struct Term {
     /// somebody else may have written since.
     pub(super) epoch: u64,
     pub(super) until: Timestamp,
+    /// Nobody has held it before.
+    pub(super) first: bool,
 }
 
 impl Term {
@@ -146,12 +148,12 @@ impl Candidate {
             Err(late) => (Outcome::Failed, Err(late)),
         };
         self.election.wrote(write, outcome, began, clock::now());
-        self.announce();
+        self.announce(write.transitions == 0);
         result
     }
 
     /// Tells those who write.
-    fn announce(&mut self) {
+    fn announce(&mut self, first: bool) {
         let until = self.election.holds(clock::now());
         let before = *self.terms.borrow();
         let term = match (until, before) {
@@ -163,7 +165,11 @@ impl Candidate {
                     identity = self.identity,
                     "this agent writes addresses from now on"
                 );
-                Some(Term { epoch, until })
+                Some(Term {
+                    epoch,
+                    until,
+                    first,
+                })
             }
         };
         if term.is_none() && before.is_some() {
