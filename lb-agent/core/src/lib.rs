@@ -17,6 +17,7 @@ pub mod config;
 pub mod dataplane;
 pub mod desired;
 pub mod ipam;
+pub mod jitter;
 pub mod lease;
 pub mod model;
 pub mod owner;

@@ -115,6 +115,18 @@ pub fn frame(bytes: &[u8], context: &Context) -> Result<Option<Vec<u8>>, Notific
 }
 
 impl Message {
+    /// Its type, as it travels.
+    #[must_use]
+    pub const fn number(&self) -> u8 {
+        match self {
+            Self::Open(_) => OPEN,
+            Self::Update(_) => UPDATE,
+            Self::Notification(_) => NOTIFICATION,
+            Self::Keepalive => KEEPALIVE,
+            Self::RouteRefresh(_) => ROUTE_REFRESH,
+        }
+    }
+
     /// A whole message, as [`frame`] gives it.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use core::fmt;
 
 use super::encode::put_short;
 use super::reader::Reader;
-use super::{NOTIFICATION, whole};
+use super::{Capability, Family, NOTIFICATION, whole};
 
 /// Code and subcode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -137,6 +137,17 @@ impl Notification {
         }
         let mut data = Vec::new();
         put_short(&mut data, text.get(..end).unwrap_or_default().as_bytes());
+        Self { kind, data }
+    }
+
+    /// No family in common: those that this side wanted (RFC 5492 section 5).
+    #[must_use]
+    pub fn lacking(families: impl Iterator<Item = Family>) -> Self {
+        let mut data = Vec::new();
+        for family in families {
+            Capability::MultiProtocol(family).encode(&mut data);
+        }
+        let kind = Kind::CAPABILITY;
         Self { kind, data }
     }
 
