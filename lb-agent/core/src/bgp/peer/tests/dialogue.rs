@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use super::super::super::config::{Graceful, RemoteAs};
 use super::super::super::connection::Counters;
-use super::super::super::rib::Withheld;
+use super::super::super::rib::{Route, Withheld};
 use super::super::super::wire::{
     self, Attributes, Capability, Context, GracefulRestart, Message, Notification, RefreshKind,
     RouteRefresh, Update,
