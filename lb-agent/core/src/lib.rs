@@ -16,6 +16,7 @@ pub mod check;
 pub mod config;
 pub mod dataplane;
 pub mod desired;
+pub mod fence;
 pub mod ipam;
 pub mod jitter;
 pub mod lease;

@@ -89,6 +89,8 @@ pub enum Kind {
     Gossip,
     /// The channel between agents.
     Channel,
+    /// `crate::fence`: a [`crate::fence::Renewal`].
+    Fence,
 }
 
 impl Kind {
@@ -96,6 +98,7 @@ impl Kind {
         match self {
             Self::Gossip => 1,
             Self::Channel => 2,
+            Self::Fence => 3,
         }
     }
 
@@ -103,6 +106,7 @@ impl Kind {
         match number {
             1 => Some(Self::Gossip),
             2 => Some(Self::Channel),
+            3 => Some(Self::Fence),
             _ => None,
         }
     }

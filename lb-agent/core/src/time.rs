@@ -10,6 +10,9 @@ use core::time::Duration;
 pub struct Timestamp(Duration);
 
 impl Timestamp {
+    /// Later than all others.
+    pub const MAX: Self = Self(Duration::MAX);
+
     #[must_use]
     pub const fn since_boot(time: Duration) -> Self {
         Self(time)
@@ -19,6 +22,12 @@ impl Timestamp {
     #[must_use]
     pub fn seconds(self) -> u32 {
         u32::try_from(self.0.as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Nanoseconds, as the kernel's maps have them. 584 years fit.
+    #[must_use]
+    pub fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The time from an earlier moment to this one; none at all from a later.

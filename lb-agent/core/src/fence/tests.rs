@@ -1,0 +1,315 @@
+mod simulation;
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    Arbiter, DecodeError, Fence, Gateway, Lapse, Output, Renewal, Signals, Stamp, Standing, Timing,
+};
+use crate::model::NodeName;
+use crate::time::Timestamp;
+
+const TIMING: Timing = Timing::NORMAL;
+
+fn at(ms: u64) -> Timestamp {
+    Timestamp::since_boot(Duration::from_millis(ms))
+}
+
+fn names(names: &[&str]) -> BTreeSet<NodeName> {
+    names.iter().map(|name| NodeName::new(name)).collect()
+}
+
+/// Agents that hear each other without loss or delay, unless they are cut off.
+struct Cluster {
+    fences: BTreeMap<NodeName, Fence>,
+    cut_off: BTreeSet<NodeName>,
+    now_ms: u64,
+}
+
+impl Cluster {
+    fn new(nodes: &[&str]) -> Self {
+        let all = names(nodes);
+        let peers: BTreeMap<_, _> = all.iter().map(|node| (node.clone(), None)).collect();
+        let fences = all.iter().zip(1..).map(|(node, boot)| {
+            let mut fence = Fence::new(node.clone(), boot, TIMING, at(1000));
+            fence.applied(&BTreeSet::new(), at(1000));
+            fence.peers(&peers, at(1000));
+            (node.clone(), fence)
+        });
+        let mut cluster = Self {
+            fences: fences.collect(),
+            cut_off: BTreeSet::new(),
+            now_ms: 1000,
+        };
+        cluster.run_ms(1000);
+        cluster
+    }
+
+    fn run_ms(&mut self, ms: u64) {
+        for _ in 0..ms {
+            self.now_ms += 1;
+            let now = at(self.now_ms);
+            let mut sent = Vec::new();
+            for (from, fence) in &mut self.fences {
+                fence.handle_timeout(now);
+                let free = fence.take();
+                fence.applied(&free, now);
+                while let Some(Output::Send(to, renewal)) = fence.poll_output() {
+                    if !self.cut_off.contains(from) && !self.cut_off.contains(&to) {
+                        sent.push((from.clone(), to, renewal));
+                    }
+                }
+            }
+            for (from, to, renewal) in sent {
+                let fence = self.fences.get_mut(&to).unwrap();
+                fence.handle_renewal(&from, &renewal, now);
+            }
+        }
+    }
+
+    fn standing(&self, node: &str) -> Standing {
+        let fence = &self.fences[&NodeName::new(node)];
+        fence.expiry(at(self.now_ms)).standing
+    }
+
+    fn free(&self, node: &str) -> BTreeSet<NodeName> {
+        self.fences[&NodeName::new(node)].free().clone()
+    }
+
+    fn cut(&mut self, nodes: &[&str]) {
+        self.cut_off = names(nodes);
+    }
+
+    fn signals(&mut self, node: &str, signals: Signals) {
+        let now = at(self.now_ms);
+        let fence = self.fences.get_mut(&NodeName::new(node)).unwrap();
+        fence.signals(signals, now);
+    }
+}
+
+#[test]
+fn a_majority_answers_and_its_expiry_is_the_send_time_and_the_lease() {
+    let cluster = Cluster::new(&["a", "b", "c"]);
+    let expiry = cluster.fences[&NodeName::new("a")].expiry(at(cluster.now_ms));
+    assert_eq!(expiry.standing, Standing::Majority);
+    let until = expiry.until.unwrap();
+    let left = until.since(at(cluster.now_ms));
+    assert!(left <= TIMING.lease, "{left:?}");
+    assert!(left >= TIMING.lease - TIMING.every * 2, "{left:?}");
+}
+
+#[test]
+fn who_is_silent_is_free_after_the_lease_and_the_margin_and_has_lapsed_before() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.cut(&["a"]);
+    let cut_ms = cluster.now_ms;
+    let (mut lapsed_ms, mut free_ms) = (None, None);
+    for _ in 0..1000 {
+        cluster.run_ms(1);
+        let ms = cluster.now_ms - cut_ms;
+        let a = cluster.fences[&NodeName::new("a")].expiry(at(cluster.now_ms));
+        if a.until.is_none_or(|until| until <= at(cluster.now_ms)) {
+            lapsed_ms.get_or_insert(ms);
+        }
+        if cluster.free("b") == names(&["a"]) {
+            free_ms.get_or_insert(ms);
+        }
+    }
+    let (lapsed, free) = (lapsed_ms.unwrap(), free_ms.unwrap());
+    assert!(lapsed <= 320, "lapsed after {lapsed} ms");
+    assert!((300..=375).contains(&free), "free after {free} ms");
+    assert!(lapsed < free, "{lapsed} before {free}");
+    assert_eq!(cluster.standing("a"), Standing::Lapsed(Lapse::Minority));
+    assert_eq!(
+        cluster.free("a"),
+        names(&[]),
+        "one cannot say that two are gone"
+    );
+    // It comes back, and those who took over let go first.
+    cluster.cut(&[]);
+    cluster.run_ms(TIMING.every.as_millis().try_into().unwrap());
+    assert_eq!(cluster.free("b"), names(&[]));
+    assert_eq!(
+        cluster.standing("a"),
+        Standing::Lapsed(Lapse::NotAcknowledged)
+    );
+    cluster.run_ms(600);
+    assert_eq!(cluster.standing("a"), Standing::Majority);
+}
+
+#[test]
+fn of_two_the_survivor_goes_on_and_takes_over() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    assert_eq!(cluster.standing("a"), Standing::Majority);
+    cluster.cut(&["b"]);
+    cluster.run_ms(450);
+    assert_eq!(cluster.standing("a"), Standing::Alone);
+    assert_eq!(cluster.free("a"), names(&["b"]));
+    cluster.cut(&[]);
+    cluster.run_ms(200);
+    assert_eq!(cluster.standing("a"), Standing::Majority);
+    assert_eq!(cluster.standing("b"), Standing::Majority);
+    assert_eq!(cluster.free("a"), names(&[]));
+}
+
+/// Of a cluster of two or three, what `a` may do when it hears nobody.
+fn check_signals(nodes: &[&str], signals: Signals, expected: Standing) {
+    let mut cluster = Cluster::new(nodes);
+    cluster.signals("a", signals);
+    cluster.cut(&["a"]);
+    cluster.run_ms(500);
+    assert_eq!(cluster.standing("a"), expected, "{signals:?}");
+}
+
+#[test]
+fn without_a_majority_other_signs_decide() {
+    let plain = Signals::default();
+    let (two, three) = (&["a", "b"][..], &["a", "b", "c"][..]);
+    let lapsed = Standing::Lapsed;
+    let unplugged = Signals {
+        carrier: false,
+        ..plain
+    };
+    check_signals(two, unplugged, lapsed(Lapse::NoCarrier));
+    let gateway = |gateway| Signals { gateway, ..plain };
+    check_signals(two, gateway(Gateway::Answers), Standing::Alone);
+    check_signals(two, gateway(Gateway::Silent), lapsed(Lapse::GatewaySilent));
+    check_signals(two, plain, Standing::Alone);
+    check_signals(three, gateway(Gateway::Answers), Standing::Alone);
+    check_signals(
+        three,
+        gateway(Gateway::Silent),
+        lapsed(Lapse::GatewaySilent),
+    );
+    check_signals(three, plain, lapsed(Lapse::Minority));
+    let arbiter = |arbiter| Signals {
+        arbiter,
+        gateway: Gateway::Answers,
+        carrier: true,
+    };
+    let ours = Arbiter::Ours { until: at(60_000) };
+    check_signals(two, arbiter(ours), Standing::Arbitrated);
+    check_signals(two, arbiter(Arbiter::Theirs), lapsed(Lapse::LeaseElsewhere));
+    check_signals(three, arbiter(ours), Standing::Alone);
+    check_signals(
+        three,
+        arbiter(Arbiter::Theirs),
+        lapsed(Lapse::LeaseElsewhere),
+    );
+}
+
+#[test]
+fn who_starts_answers_nothing_before_it_knows_who_is_there() {
+    let mut fence = Fence::new(NodeName::new("a"), 1, TIMING, at(1000));
+    let standing = |fence: &Fence, ms| fence.expiry(at(ms)).standing;
+    assert_eq!(standing(&fence, 9000), Standing::Lapsed(Lapse::Starting));
+    fence.peers(&BTreeMap::new(), at(9000));
+    assert_eq!(standing(&fence, 9000), Standing::Sole);
+}
+
+#[test]
+fn after_a_pause_nothing_is_answered_before_others_were_heard() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let a = cluster.fences.get_mut(&NodeName::new("a")).unwrap();
+    let later = cluster.now_ms + 10_000;
+    a.handle_timeout(at(later));
+    let standing = a.expiry(at(later)).standing;
+    assert_eq!(standing, Standing::Lapsed(Lapse::NotAcknowledged));
+    assert_eq!(*a.free(), names(&[]));
+    a.handle_timeout(at(later + 100));
+    a.handle_timeout(at(later + 400));
+    let standing = a.expiry(at(later + 400)).standing;
+    assert_eq!(standing, Standing::Alone, "it has listened");
+}
+
+#[test]
+fn who_restarts_as_planned_is_not_free_before_its_time() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let excused = at(cluster.now_ms + 5000);
+    let peers = [("a", Some(excused)), ("b", None), ("c", None)];
+    let peers = peers.map(|(node, excused)| (NodeName::new(node), excused));
+    for node in ["b", "c"] {
+        let fence = cluster.fences.get_mut(&NodeName::new(node)).unwrap();
+        fence.peers(&peers.clone().into(), at(cluster.now_ms));
+    }
+    cluster.cut(&["a"]);
+    cluster.run_ms(5300);
+    assert_eq!(cluster.free("b"), names(&[]));
+    cluster.run_ms(200);
+    assert_eq!(cluster.free("b"), names(&["a"]));
+}
+
+#[test]
+fn who_has_no_majority_yields_to_announcements() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let oppose = |cluster: &mut Cluster| {
+        let now = at(cluster.now_ms);
+        let a = cluster.fences.get_mut(&NodeName::new("a")).unwrap();
+        a.opposed(now);
+    };
+    oppose(&mut cluster);
+    assert_eq!(cluster.standing("a"), Standing::Majority);
+    cluster.cut(&["b"]);
+    cluster.run_ms(4000);
+    assert_eq!(cluster.standing("a"), Standing::Alone);
+    oppose(&mut cluster);
+    assert_eq!(cluster.standing("a"), Standing::Lapsed(Lapse::Opposed));
+    cluster.run_ms(3500);
+    assert_eq!(cluster.standing("a"), Standing::Alone);
+}
+
+#[test]
+fn acknowledgements_of_an_earlier_process_do_not_count() {
+    let mut fence = Fence::new(NodeName::new("a"), 2, TIMING, at(1000));
+    let peers = [(NodeName::new("b"), None)];
+    fence.peers(&peers.into(), at(1000));
+    let renewal = |boot, sent| Renewal {
+        stamp: Stamp {
+            boot: 7,
+            sent: at(sent),
+        },
+        echo: Some(Stamp {
+            boot,
+            sent: at(1000),
+        }),
+        acknowledges: true,
+        gone: BTreeSet::new(),
+    };
+    fence.handle_renewal(&NodeName::new("b"), &renewal(1, 500), at(1010));
+    assert_ne!(fence.expiry(at(1010)).standing, Standing::Majority);
+    fence.handle_renewal(&NodeName::new("b"), &renewal(2, 501), at(1020));
+    assert_eq!(fence.expiry(at(1020)).standing, Standing::Majority);
+    assert_eq!(fence.expiry(at(1020)).until, Some(at(1320)));
+}
+
+fn stamp() -> impl Strategy<Value = Stamp> {
+    let moment = any::<u64>().prop_map(|ns| Timestamp::since_boot(Duration::from_nanos(ns)));
+    (any::<u64>(), moment).prop_map(|(boot, sent)| Stamp { boot, sent })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        stamp in stamp(),
+        echo in prop::option::of(stamp()),
+        acknowledges: bool,
+        gone in prop::collection::btree_set("[a-z0-9.-]{1,63}", 0..16),
+    ) {
+        let gone = gone.iter().map(|name| NodeName::new(name)).collect();
+        let renewal = Renewal { stamp, echo, acknowledges, gone };
+        let bytes = renewal.encode();
+        prop_assert!(bytes.len() <= 1200);
+        prop_assert_eq!(Renewal::decode(&bytes), Ok(renewal));
+        for length in 0..bytes.len() {
+            prop_assert_eq!(Renewal::decode(&bytes[..length]), Err(DecodeError::Short));
+        }
+    }
+
+    #[test]
+    fn anything_can_be_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _any = Renewal::decode(&bytes);
+    }
+}
