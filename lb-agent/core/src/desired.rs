@@ -21,11 +21,13 @@ use crate::owner::{Absent, Candidacy, NotAnnounced};
 use crate::problem::Problem;
 use crate::table::Table;
 
+mod bgp;
 mod memo;
 mod plan;
 #[cfg(test)]
 mod tests;
 
+pub use bgp::{BgpPeer, BgpPeers, Prefix};
 pub use memo::Memo;
 use plan::Plan;
 
@@ -41,6 +43,8 @@ pub struct Desired {
     pub assignment: Arc<Assignment>,
     /// Nodes that cannot own a VIP just now, whatever the objects say.
     pub absent: Arc<Absent>,
+    /// The routers that this node has sessions with, and what they are told.
+    pub bgp: BgpPeers,
     /// Sorted, each once.
     pub problems: Vec<Problem>,
 }
@@ -168,10 +172,13 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     refusals(&assignment, &mut problems);
     let refused = inputs.facts.config.refused.iter().cloned();
     problems.extend(refused.map(|refused| Problem::ConfigurationRefused { refused }));
+    let vips = vips.into_iter().collect();
+    let bgp = bgp::peers(inputs, &assignment, &vips, &mut problems);
     problems.sort_unstable();
     problems.dedup();
     Desired {
-        vips: vips.into_iter().collect(),
+        vips,
+        bgp,
         frontends: frontends.into_iter().map(|f| (f.address, f)).collect(),
         local,
         peers,

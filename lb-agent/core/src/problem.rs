@@ -83,6 +83,10 @@ pub enum Problem {
         service: ServiceName,
         why: NotAnnounced,
     },
+    /// Two BGPAdvertisements say different preferences of its addresses.
+    LocalPrefsDiffer {
+        service: ServiceName,
+    },
     /// No EndpointSlice at all is for this Service.
     NoSlices {
         service: ServiceName,
@@ -213,6 +217,7 @@ impl Problem {
             Self::ProtocolNotSupported { .. } => "ProtocolNotSupported",
             Self::NoOwner { .. } => "NoOwner",
             Self::NotAnnounced { .. } => "NotAnnounced",
+            Self::LocalPrefsDiffer { .. } => "LocalPrefsDiffer",
             Self::NoSlices { .. } => "NoSlices",
             Self::PortNotInSlices { .. } => "PortNotInSlices",
             Self::NoReadyBackend { .. } => "NoReadyBackend",
@@ -251,6 +256,7 @@ impl Problem {
             | Self::NoRoomForMac { .. } => Severity::Error,
             Self::NotAllocated { .. }
             | Self::NotAnnounced { .. }
+            | Self::LocalPrefsDiffer { .. }
             | Self::PortNotInSlices { .. }
             | Self::BackendWithoutNode { .. }
             | Self::BackendWithoutAgent { .. }
@@ -330,6 +336,11 @@ impl fmt::Display for Problem {
             Self::NotAnnounced { service, why } => {
                 write!(f, "nobody answers for the addresses of {service}: {why}")
             }
+            Self::LocalPrefsDiffer { service } => write!(
+                f,
+                "no router is told of the addresses of {service}: BGPAdvertisements that select \
+                 it say different localPref of one prefix to one peer; make them equal"
+            ),
             Self::NoSlices { service } => write!(
                 f,
                 "no EndpointSlice is for {service}: its ports answer with a reset; check its \
