@@ -3,8 +3,9 @@
 //! [`desired`] is total and deterministic, and computes everything each time
 //! it is called. What it computes for one service depends on that service, on
 //! its slices and on the nodes alone, so it is kept in a [`Memo`] together
-//! with these, and taken again as long as they are equal. Nothing else is
-//! remembered: with an empty memo the result is the same.
+//! with these, and taken again as long as they are equal; likewise what all
+//! services have together. Nothing else is remembered: with an empty memo the
+//! result is the same.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
@@ -17,26 +18,27 @@ use crate::ipam::Assignment;
 use crate::model::{
     Conditions, Delivery, FrontendAddress, Inputs, Mac, NextHop, Node, NodeName, ServiceName,
 };
-use crate::owner::{Absent, Candidacy, NotAnnounced};
+use crate::owner::{Absent, Candidacy};
 use crate::problem::Problem;
+use crate::shared::SharedMap;
 use crate::table::Table;
 
 mod bgp;
 mod memo;
+mod merged;
 mod plan;
 #[cfg(test)]
 mod tests;
 
 pub use bgp::{BgpPeer, BgpPeers, Prefix};
 pub use memo::Memo;
-use plan::Plan;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Desired {
-    pub vips: BTreeMap<IpAddr, Arc<Vip>>,
-    pub frontends: BTreeMap<FrontendAddress, Arc<Frontend>>,
+    pub vips: SharedMap<IpAddr, Arc<Vip>>,
+    pub frontends: SharedMap<FrontendAddress, Arc<Frontend>>,
     /// The backends on this node, of all frontends.
-    pub local: BTreeMap<LocalBackend, Option<u32>>,
+    pub local: SharedMap<LocalBackend, Option<u32>>,
     /// All other nodes.
     pub peers: BTreeMap<NodeName, Peer>,
     /// The addresses that Services are to have.
@@ -128,84 +130,26 @@ impl Frontend {
 /// Computes what should be.
 pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     memo.update(inputs);
-    // The older of two services goes first, and those of one age by name.
-    let mut plans: Vec<_> = memo.plans().collect();
-    plans.sort_by_key(|(made_s, _)| *made_s);
-
-    let mut problems = Vec::new();
-    let mut vips = Vec::new();
-    let mut frontends = Vec::new();
-    for (_, plan) in &plans {
-        problems.extend_from_slice(&plan.problems);
-        not_owned(plan, &mut problems);
-        vips.extend(plan.vips.iter().map(|vip| (*vip, plan.owned.clone())));
-        frontends.extend_from_slice(&plan.frontends);
-    }
-    // Sorting is stable: of two that claim the same, the first stays first.
-    vips.sort_by_key(|(address, _)| *address);
-    vips.dedup_by_key(|(address, _)| *address);
-    frontends.sort_by_key(|frontend| frontend.address);
-    frontends.dedup_by(|later, first| {
-        let taken = later.address == first.address;
-        if taken {
-            problems.push(Problem::FrontendTaken {
-                service: later.service.clone(),
-                frontend: later.address,
-                holder: first.service.clone(),
-            });
-        }
-        taken
-    });
-
-    let mut local: Vec<_> = frontends
-        .iter()
-        .flat_map(|f| f.local.iter().copied())
-        .collect();
-    local.sort_unstable();
-    local.dedup();
-    let local = local
-        .into_iter()
-        .map(|backend| (backend, link_of(inputs, backend, &mut problems)))
-        .collect();
+    let mut problems: Vec<_> = memo.problems().cloned().collect();
+    let merged = memo.merged();
+    unknown_links(&merged.local, &mut problems);
     let peers = peers(inputs, &mut problems);
     let assignment = memo.assignment();
     refusals(&assignment, &mut problems);
     let refused = inputs.facts.config.refused.iter().cloned();
     problems.extend(refused.map(|refused| Problem::ConfigurationRefused { refused }));
-    let vips = vips.into_iter().collect();
-    let bgp = bgp::peers(inputs, &assignment, &vips, &mut problems);
+    let bgp = bgp::peers(inputs, &assignment, &merged.vips, &mut problems);
     problems.sort_unstable();
     problems.dedup();
     Desired {
-        vips,
+        vips: merged.vips.clone(),
         bgp,
-        frontends: frontends.into_iter().map(|f| (f.address, f)).collect(),
-        local,
+        frontends: merged.frontends.clone(),
+        local: merged.local.clone(),
         peers,
         assignment,
         absent: memo.absent(),
         problems,
-    }
-}
-
-/// VIPs that nobody announces on a link, unless routers are told of them.
-fn not_owned(plan: &Plan, problems: &mut Vec<Problem>) {
-    if plan.owned.owner.is_some() {
-        return;
-    }
-    let service = &plan.owned.service;
-    match plan.owned.candidacy.refused {
-        None | Some(NotAnnounced::NoCandidate) => {
-            problems.extend(plan.vips.iter().map(|vip| Problem::NoOwner {
-                service: service.clone(),
-                vip: *vip,
-            }));
-        }
-        Some(_) if plan.advertised || plan.vips.is_empty() => {}
-        Some(why) => problems.push(Problem::NotAnnounced {
-            service: service.clone(),
-            why,
-        }),
     }
 }
 
@@ -230,14 +174,15 @@ fn refusals(assignment: &Assignment, problems: &mut Vec<Problem>) {
     }
 }
 
-fn link_of(inputs: &Inputs, backend: LocalBackend, problems: &mut Vec<Problem>) -> Option<u32> {
-    let link = inputs.links.pods.get(&backend.address).copied();
-    if link.is_none() && backend.delivery == Delivery::Direct {
-        problems.push(Problem::PodLinkUnknown {
-            address: backend.address,
-        });
+/// Pods that are to be reached directly, who knows how.
+fn unknown_links(local: &SharedMap<LocalBackend, Option<u32>>, problems: &mut Vec<Problem>) {
+    for (backend, link) in local {
+        if link.is_none() && backend.delivery == Delivery::Direct {
+            problems.push(Problem::PodLinkUnknown {
+                address: backend.address,
+            });
+        }
     }
-    link
 }
 
 fn peers(inputs: &Inputs, problems: &mut Vec<Problem>) -> BTreeMap<NodeName, Peer> {

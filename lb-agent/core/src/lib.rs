@@ -25,5 +25,6 @@ pub mod owner;
 pub mod problem;
 pub mod seal;
 pub mod seed;
+pub mod shared;
 pub mod table;
 pub mod time;

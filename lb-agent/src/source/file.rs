@@ -333,7 +333,7 @@ impl Folder {
             for service in &objects.services {
                 let name = &service.value.name;
                 once("Service", name.to_string(), service.line);
-                let value = reuse(&self.last.services, name, &service.value);
+                let value = reuse(self.last.services.get(name), &service.value);
                 manifests.facts.services.insert(name.clone(), value);
             }
             for slice in &objects.slices {
@@ -345,19 +345,19 @@ impl Folder {
             for node in &objects.nodes {
                 let name = &node.value.name;
                 once("Node", name.to_string(), node.line);
-                let value = reuse(&self.last.nodes, name, &node.value);
+                let value = reuse(self.last.nodes.get(name), &node.value);
                 manifests.facts.nodes.insert(name.clone(), value);
             }
             for namespace in &objects.namespaces {
                 let (name, labels) = &namespace.value;
                 once("Namespace", name.to_string(), namespace.line);
-                let value = reuse(&self.last.namespaces, name, labels);
+                let value = reuse(self.last.namespaces.get(name), labels);
                 manifests.facts.namespaces.insert(name.clone(), value);
             }
             for ignored in &objects.ignored {
                 if let Some((name, addresses)) = ignored.value.foreign() {
                     let value = Arc::new(addresses.to_vec());
-                    let value = reuse(&self.last.foreign, name, &value);
+                    let value = reuse(self.last.foreign.get(name), &value);
                     manifests.facts.foreign.insert(name.clone(), value);
                 }
             }
@@ -374,7 +374,7 @@ impl Folder {
         }
         let slices = slices.into_iter().map(|(service, slices)| {
             let slices = Arc::new(slices.into_values().collect());
-            let slices = reuse(&self.last.slices, &service, &slices);
+            let slices = reuse(self.last.slices.get(&service), &slices);
             (service, slices)
         });
         manifests.facts.slices = slices.collect();
@@ -387,8 +387,8 @@ impl Folder {
 
 /// The object of the last time if it is equal: that nothing has changed is
 /// then seen from the pointer.
-fn reuse<K: Ord, V: Eq>(last: &BTreeMap<K, Arc<V>>, key: &K, value: &Arc<V>) -> Arc<V> {
-    match last.get(key) {
+fn reuse<V: Eq>(last: Option<&Arc<V>>, value: &Arc<V>) -> Arc<V> {
+    match last {
         Some(old) if old == value => old.clone(),
         _ => value.clone(),
     }

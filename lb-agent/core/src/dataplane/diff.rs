@@ -18,6 +18,7 @@ use lb_common::table::Slot;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
 use super::image::{FrontendImage, Image, NodeImage};
+use crate::shared::pairs;
 
 /// One write to the maps.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +61,8 @@ pub fn diff(current: &Image, target: &Image) -> Vec<Step> {
     plan.backends(current, target);
     plan.vip_filter(current, target);
     plan.frontends(current, target);
-    for (vip, change) in changes(&current.vips, &target.vips, |a, b| a == b) {
+    let vips = current.vips.unshared(&target.vips);
+    for (vip, change) in changes(vips, |a, b| a == b) {
         match change {
             Change::Put(_, ours) => plan.steps.push(Step::PutVip(*vip, *ours)),
             Change::Remove(_) => plan.removals.push(Step::RemoveVip(*vip)),
@@ -84,13 +86,15 @@ struct Plan {
 
 impl Plan {
     fn nodes(&mut self, current: &Image, target: &Image) {
-        for (id, change) in changes(&current.nodes, &target.nodes, |a, b| a == b) {
+        let nodes = pairs(current.nodes.iter(), target.nodes.iter());
+        for (id, change) in changes(nodes, |a, b| a == b) {
             match change {
                 Change::Put(_, node) => self.steps.push(Step::PutNode(*id, Box::new(*node))),
                 Change::Remove(_) => self.removals.push(Step::RemoveNode(*id)),
             }
         }
-        for (net, change) in changes(&current.node_nets, &target.node_nets, |a, b| a == b) {
+        let nets = pairs(current.node_nets.iter(), target.node_nets.iter());
+        for (net, change) in changes(nets, |a, b| a == b) {
             match change {
                 Change::Put(_, value) => self.steps.push(Step::PutNodeNet(*net, *value)),
                 Change::Remove(_) => self.removals.push(Step::RemoveNodeNet(*net)),
@@ -112,7 +116,8 @@ impl Plan {
             let exact = target.pod_filter.clone();
             self.removals.push(Step::PutPodFilter(exact));
         }
-        for (id, change) in changes(&current.backends, &target.backends, |a, b| a == b) {
+        let backends = current.backends.unshared(&target.backends);
+        for (id, change) in changes(backends, |a, b| a == b) {
             match change {
                 Change::Put(old, value) => {
                     if old.is_none_or(|old| old.generation != value.generation) {
@@ -142,8 +147,8 @@ impl Plan {
         self.steps.extend(strays);
         let names = current.stray_names.iter();
         self.steps.extend(names.map(|id| Step::RemoveName(*id)));
-        let (current, target) = (&current.frontends, &target.frontends);
-        for (key, change) in changes(current, target, FrontendImage::same) {
+        let frontends = current.frontends.unshared(&target.frontends);
+        for (key, change) in changes(frontends, FrontendImage::same) {
             match change {
                 Change::Put(old, new) => self.frontend(key, old, new),
                 Change::Remove(old) => {
@@ -173,7 +178,8 @@ impl Plan {
             }
             let none = BTreeMap::new();
             let known = old.map_or(&none, |old| &old.body.endpoints);
-            for (key, change) in changes(known, &body.endpoints, |a, b| a == b) {
+            let endpoints = pairs(known.iter(), body.endpoints.iter());
+            for (key, change) in changes(endpoints, |a, b| a == b) {
                 match change {
                     Change::Put(_, value) => self.steps.push(Step::PutEndpoint(*key, *value)),
                     Change::Remove(_) => self.removals.push(Step::RemoveEndpoint(*key)),
@@ -214,41 +220,15 @@ enum Change<'a, V> {
     Remove(&'a V),
 }
 
-/// What differs between two ordered maps, in their order: one walk over both.
-fn changes<'a, K: Ord, V>(
-    current: &'a BTreeMap<K, V>,
-    target: &'a BTreeMap<K, V>,
+/// Those that differ.
+fn changes<'a, K: 'a, V: 'a>(
+    pairs: impl Iterator<Item = (&'a K, Option<&'a V>, Option<&'a V>)>,
     same: impl Fn(&V, &V) -> bool,
 ) -> impl Iterator<Item = (&'a K, Change<'a, V>)> {
-    let mut current = current.iter().peekable();
-    let mut target = target.iter().peekable();
-    core::iter::from_fn(move || {
-        loop {
-            let (old, new) = (current.peek().copied(), target.peek().copied());
-            let order = match (old, new) {
-                (None, None) => return None,
-                (Some(_), None) => core::cmp::Ordering::Less,
-                (None, Some(_)) => core::cmp::Ordering::Greater,
-                (Some((old, _)), Some((new, _))) => old.cmp(new),
-            };
-            if order.is_le() {
-                current.next();
-            }
-            if order.is_ge() {
-                target.next();
-            }
-            match (order, old, new) {
-                (core::cmp::Ordering::Equal, Some((_, old)), Some((key, new))) => {
-                    if !same(old, new) {
-                        return Some((key, Change::Put(Some(old), new)));
-                    }
-                }
-                (core::cmp::Ordering::Less, Some((key, old)), _) => {
-                    return Some((key, Change::Remove(old)));
-                }
-                (_, _, Some((key, new))) => return Some((key, Change::Put(None, new))),
-                (_, _, None) => return None,
-            }
-        }
+    pairs.filter_map(move |(key, old, new)| match (old, new) {
+        (Some(old), Some(new)) if same(old, new) => None,
+        (old, Some(new)) => Some((key, Change::Put(old, new))),
+        (Some(old), None) => Some((key, Change::Remove(old))),
+        (None, None) => None,
     })
 }

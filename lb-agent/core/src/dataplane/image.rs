@@ -5,7 +5,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
 use lb_common::addr::Addr;
-use lb_common::backend::BackendValue;
+use lb_common::backend::{self, BackendValue};
 use lb_common::filter::{AddrFilter, FILTER_WORDS};
 use lb_common::frontend::{FrontendKey, FrontendValue};
 use lb_common::maps::NodeNet;
@@ -13,7 +13,9 @@ use lb_common::node::{MAC_BUCKETS, MacBucket, NodeMacs, NodeName, NodeNetValue, 
 use lb_common::table::Slot;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
-use crate::desired::Frontend;
+use crate::desired::{Frontend, LocalBackend};
+use crate::model::{Delivery, FrontendAddress};
+use crate::shared::SharedMap;
 
 /// All maps that the agent alone writes. `CONFIG` is the shell's, which knows
 /// the uplinks; flows are the programs' own.
@@ -21,9 +23,9 @@ use crate::desired::Frontend;
 pub struct Image {
     /// Whether this node owns it. Until when it answers is the shell's to push
     /// forward.
-    pub vips: BTreeMap<Addr, bool>,
-    pub frontends: BTreeMap<FrontendKey, FrontendImage>,
-    pub backends: BTreeMap<u16, BackendValue>,
+    pub vips: SharedMap<Addr, bool>,
+    pub frontends: SharedMap<FrontendKey, FrontendImage>,
+    pub backends: SharedMap<u16, BackendValue>,
     pub nodes: BTreeMap<u16, NodeImage>,
     pub node_macs: Box<NodeMacs>,
     pub node_nets: BTreeMap<NodeNet, NodeNetValue>,
@@ -32,6 +34,23 @@ pub struct Image {
     /// Entries of frontends that are not there: a plan was cut short.
     pub stray_endpoints: BTreeSet<EndpointKey>,
     pub stray_names: BTreeSet<u32>,
+    /// The backends by what they are. Nothing that they do not say: where two
+    /// are the same, one of them.
+    pub(super) ids: SharedMap<LocalBackend, u16>,
+    pub(super) links: SharedMap<LocalBackend, Option<u32>>,
+    pub(super) sources: Sources,
+}
+
+/// What frontends were made from, where that was done here and nothing was
+/// lacking: as long as it is the same, so are they.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sources(pub(super) SharedMap<FrontendAddress, Arc<Frontend>>);
+
+/// Maps that are read back do not say it.
+impl PartialEq for Sources {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// A node's entries in `NODES` and `NODE_NAMES`.
@@ -55,9 +74,6 @@ pub struct Body {
     pub endpoints: BTreeMap<EndpointKey, EndpointValue>,
     /// None: it could not be read back.
     pub name: Option<FrontendName>,
-    /// What it was made from, if it was made here and nothing was lacking:
-    /// as long as that is the same, so is this.
-    pub(super) source: Option<Arc<Frontend>>,
 }
 
 impl PartialEq for Body {
@@ -79,13 +95,41 @@ impl FrontendImage {
     }
 }
 
+impl Image {
+    /// Sets what follows from the backends.
+    pub(super) fn index_backends(&mut self) {
+        let backends = self.backends.iter();
+        let named = backends.map(|(id, value)| (local_backend(value), *id));
+        self.ids = named.collect();
+        let backends = self.backends.values();
+        let linked = backends.map(|value| {
+            let link = (value.ifindex != 0).then_some(value.ifindex);
+            (local_backend(value), link)
+        });
+        self.links = linked.collect();
+    }
+}
+
+fn local_backend(value: &BackendValue) -> LocalBackend {
+    let direct = value.flags & backend::flags::DIRECT != 0;
+    LocalBackend {
+        address: value.addr.into(),
+        port: value.port,
+        delivery: if direct {
+            Delivery::Direct
+        } else {
+            Delivery::Stack
+        },
+    }
+}
+
 impl Default for Image {
     /// What maps hold that have just been made.
     fn default() -> Self {
         Self {
-            vips: BTreeMap::new(),
-            frontends: BTreeMap::new(),
-            backends: BTreeMap::new(),
+            vips: SharedMap::new(),
+            frontends: SharedMap::new(),
+            backends: SharedMap::new(),
             nodes: BTreeMap::new(),
             node_macs: Box::new(NO_MACS),
             node_nets: BTreeMap::new(),
@@ -93,6 +137,9 @@ impl Default for Image {
             pod_filter: Box::new(NO_ADDRESSES),
             stray_endpoints: BTreeSet::new(),
             stray_names: BTreeSet::new(),
+            ids: SharedMap::new(),
+            links: SharedMap::new(),
+            sources: Sources::default(),
         }
     }
 }

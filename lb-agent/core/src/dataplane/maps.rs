@@ -155,7 +155,6 @@ impl Image {
                     slots: maps.table(value),
                     endpoints: endpoints.remove(&value.id).unwrap_or_default(),
                     name: names.remove(&value.id),
-                    source: None,
                 };
                 let body = Arc::new(body);
                 (
@@ -168,10 +167,11 @@ impl Image {
             })
             .collect();
         let strays: Vec<_> = endpoints.into_values().flatten().collect();
-        Self {
-            vips: maps.vips.clone(),
+        let backends = maps.backends.iter();
+        let mut image = Self {
+            vips: maps.vips.iter().map(|(vip, ours)| (*vip, *ours)).collect(),
             frontends,
-            backends: maps.backends.clone(),
+            backends: backends.map(|(id, value)| (*id, *value)).collect(),
             nodes: nodes(maps),
             node_macs: maps.node_macs.clone(),
             node_nets: maps.node_nets.clone(),
@@ -179,7 +179,10 @@ impl Image {
             pod_filter: maps.pod_filter.clone(),
             stray_endpoints: strays.into_iter().map(|(key, _)| key).collect(),
             stray_names: names.into_keys().collect(),
-        }
+            ..Self::default()
+        };
+        image.index_backends();
+        image
     }
 }
 

@@ -29,6 +29,7 @@ use crate::config::{
 use crate::ipam::{Assignment, served};
 use crate::model::{Inputs, Node, Service, ServiceName, Slice, TrafficPolicy};
 use crate::problem::Problem;
+use crate::shared::SharedMap;
 
 /// MetalLB's own default (RFC 4271 suggests the same).
 const HOLD_S: u16 = 90;
@@ -75,7 +76,7 @@ impl BgpPeer {
 pub(super) fn peers(
     inputs: &Inputs,
     assignment: &Assignment,
-    vips: &BTreeMap<IpAddr, Arc<Vip>>,
+    vips: &SharedMap<IpAddr, Arc<Vip>>,
     problems: &mut Vec<Problem>,
 ) -> BgpPeers {
     let node = inputs.facts.nodes.get(&inputs.this_node);

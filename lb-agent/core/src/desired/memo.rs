@@ -5,11 +5,13 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::merged::Merged;
 use super::plan::{Plan, plan};
 use crate::config::Configuration;
 use crate::ipam::{self, Assignment, served};
 use crate::model::{Inputs, Node, NodeName, Origin, Service, Slice};
 use crate::owner::{Absent, Electorate};
+use crate::problem::Problem;
 
 /// The plans of the last time. Start with an empty one, and hand the same one
 /// in again.
@@ -20,18 +22,28 @@ pub struct Memo {
     absent: Arc<Absent>,
     /// Sorted by the service's name.
     entries: Vec<Entry>,
+    merged: Merged,
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     service: Arc<Service>,
     /// When it was made, the youngest last; here, since services lie all over
     /// the memory.
-    made_s: u64,
+    pub(super) made_s: u64,
     slices: Option<Arc<Vec<Slice>>>,
     /// The addresses that it was planned for.
     served: Vec<IpAddr>,
-    plan: Plan,
+    pub(super) plan: Plan,
+}
+
+/// What was computed anew.
+#[derive(Debug)]
+pub(super) enum Replaced {
+    /// The plans at these places, which claim the same as those before.
+    Plans(Vec<usize>),
+    /// Who claims what, too.
+    Claims,
 }
 
 /// What all plans depend on.
@@ -93,9 +105,16 @@ impl Roster {
 }
 
 impl Memo {
-    /// All plans, with when their service was made.
-    pub(super) fn plans(&self) -> impl Iterator<Item = (u64, &Plan)> {
-        self.entries.iter().map(|entry| (entry.made_s, &entry.plan))
+    /// Of all services.
+    pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
+        let plans = self.entries.iter().map(|entry| &entry.plan);
+        let own = plans.flat_map(|plan| plan.problems.iter().chain(&plan.unowned));
+        own.chain(&self.merged.taken)
+    }
+
+    /// What all services have together.
+    pub(super) fn merged(&self) -> &Merged {
+        &self.merged
     }
 
     pub(super) fn assignment(&self) -> Arc<Assignment> {
@@ -106,29 +125,32 @@ impl Memo {
         self.absent.clone()
     }
 
-    /// Makes the plans those of `inputs`. Services, slices and old plans are
-    /// all in the order of the names, so one walk over them does; looking each
-    /// name up would take longer than all the rest.
+    /// Makes everything that of `inputs`.
     pub(super) fn update(&mut self, inputs: &Inputs) {
+        let replaced = self.update_plans(inputs);
+        let pods = &inputs.links.pods;
+        self.merged.update(&self.entries, &replaced, pods);
+    }
+
+    /// Services, slices and old plans are all in the order of the names, so one
+    /// walk over them does; looking each name up would take longer than all the
+    /// rest.
+    fn update_plans(&mut self, inputs: &Inputs) -> Replaced {
         let same_roster = self.roster.holds_for(inputs);
         if !same_roster {
             self.roster = Roster::new(inputs);
         }
-        let absent = Absent::new(&inputs.members, &inputs.facts.nodes);
-        if *self.absent != absent {
-            self.absent = Arc::new(absent);
-            for entry in &mut self.entries {
-                entry.plan.elect(&self.roster, &self.absent);
-            }
-        }
+        let same_owners = !self.elect(inputs);
         // Where statuses say what is served, a Service that has not changed is
         // served at the same addresses.
         let origin = inputs.facts.origin;
         let same_served = !self.ipam.update(&inputs.facts) || origin == Origin::Cluster;
         let assignment = self.ipam.assignment();
-        let mut old = core::mem::take(&mut self.entries).into_iter().peekable();
+        let old = core::mem::take(&mut self.entries);
+        let (before, mut old) = (old.len(), old.into_iter().peekable());
         let mut slices = inputs.facts.slices.iter().peekable();
-        self.entries.reserve_exact(inputs.facts.services.len());
+        let (mut places, mut same_claims) = (Vec::new(), true);
+        self.entries.reserve_exact(before);
         for service in inputs.facts.services.values() {
             // Mostly nothing has changed, which the pointers tell; names lie
             // all over the memory.
@@ -160,22 +182,65 @@ impl Memo {
                 {
                     old
                 }
-                old => Entry {
-                    served: served.to_vec(),
-                    plan: plan(
-                        service,
-                        served,
-                        slices.as_deref().map_or(&[], Vec::as_slice),
-                        &self.roster,
-                        &self.absent,
-                        old.as_ref().map(|old| &old.plan),
-                    ),
-                    made_s: service.created_s.unwrap_or(u64::MAX),
-                    service: service.clone(),
-                    slices,
-                },
+                old => {
+                    let new = self.entry(service, served, slices, old.as_ref());
+                    same_claims &= old.is_some_and(|old| old.claims_the_same(&new));
+                    places.push(self.entries.len());
+                    new
+                }
             };
             self.entries.push(entry);
         }
+        // Each of them has a predecessor, so none is gone.
+        if same_claims && self.entries.len() == before {
+            if !same_owners {
+                places = (0..before).collect();
+            }
+            Replaced::Plans(places)
+        } else {
+            Replaced::Claims
+        }
+    }
+
+    /// Among those that are there. True: somebody came or went.
+    fn elect(&mut self, inputs: &Inputs) -> bool {
+        let absent = Absent::new(&inputs.members, &inputs.facts.nodes);
+        let changed = *self.absent != absent;
+        if changed {
+            self.absent = Arc::new(absent);
+            for entry in &mut self.entries {
+                entry.plan.elect(&self.roster, &self.absent);
+            }
+        }
+        changed
+    }
+
+    fn entry(
+        &self,
+        service: &Arc<Service>,
+        served: &[IpAddr],
+        slices: Option<Arc<Vec<Slice>>>,
+        old: Option<&Entry>,
+    ) -> Entry {
+        let of_service = slices.as_deref().map_or(&[][..], Vec::as_slice);
+        let (roster, absent) = (&self.roster, &self.absent);
+        let old = old.map(|old| &old.plan);
+        Entry {
+            served: served.to_vec(),
+            plan: plan(service, served, of_service, roster, absent, old),
+            made_s: service.created_s.unwrap_or(u64::MAX),
+            service: service.clone(),
+            slices,
+        }
+    }
+}
+
+impl Entry {
+    /// Whether one in the place of the other takes nothing from anybody.
+    fn claims_the_same(&self, other: &Self) -> bool {
+        let frontends = self.plan.frontends.iter().map(|f| f.address);
+        self.made_s == other.made_s
+            && self.plan.vips == other.plan.vips
+            && frontends.eq(other.plan.frontends.iter().map(|f| f.address))
     }
 }

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
@@ -15,7 +16,7 @@ use crate::model::{
     Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
     SlicePort,
 };
-use crate::owner::{Absent, Candidacy, Contest};
+use crate::owner::{Absent, Candidacy, Contest, NotAnnounced};
 use crate::problem::{AddressKind, Problem};
 use crate::seed::seed;
 use crate::table::{self, Candidate, Table};
@@ -29,6 +30,8 @@ pub(super) struct Plan {
     pub(super) advertised: bool,
     pub(super) frontends: Vec<Arc<Frontend>>,
     pub(super) problems: Vec<Problem>,
+    /// What is wrong with who owns.
+    pub(super) unowned: Vec<Problem>,
 }
 
 impl Plan {
@@ -47,6 +50,29 @@ impl Plan {
             next: next.cloned(),
             candidacy: candidacy.clone(),
         });
+        self.unowned = self.unowned();
+    }
+
+    /// VIPs that nobody announces on a link, unless routers are told of them.
+    fn unowned(&self) -> Vec<Problem> {
+        if self.owned.owner.is_some() {
+            return Vec::new();
+        }
+        let service = &self.owned.service;
+        match self.owned.candidacy.refused {
+            None | Some(NotAnnounced::NoCandidate) => {
+                let vips = self.vips.iter().map(|vip| Problem::NoOwner {
+                    service: service.clone(),
+                    vip: *vip,
+                });
+                vips.collect()
+            }
+            Some(_) if self.advertised || self.vips.is_empty() => Vec::new(),
+            Some(why) => vec![Problem::NotAnnounced {
+                service: service.clone(),
+                why,
+            }],
+        }
     }
 
     /// The table of this seed, if it was built from these candidates.
@@ -116,7 +142,9 @@ pub(super) fn plan(
         vips,
         frontends,
         problems,
+        unowned: Vec::new(),
     };
+    plan.unowned = plan.unowned();
     plan.elect(roster, absent);
     plan
 }

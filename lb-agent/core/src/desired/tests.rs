@@ -309,9 +309,10 @@ fn local_backends_are_told_apart_by_how_they_are_reached() {
         .pod("fast", "10.1.1.2", "node1", READY);
     let mut with_link = inputs.clone();
     with_link.links.pods.insert(ip("10.1.1.2"), 7);
-    let local: Vec<_> = fresh(&with_link).local.into_iter().collect();
+    let desired = fresh(&with_link);
+    let local: Vec<_> = desired.local.iter().collect();
     assert_eq!(local.len(), 2);
-    assert!(local.iter().all(|(_, link)| *link == Some(7)));
+    assert!(local.iter().all(|(_, link)| **link == Some(7)));
     check_problems(&with_link, &[]);
     check_problems(&inputs, &["PodLinkUnknown"]);
 }

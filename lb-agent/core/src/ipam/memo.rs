@@ -45,10 +45,9 @@ impl Memo {
     /// Mostly nothing has changed, which the pointers tell.
     fn holds_for(&self, facts: &Facts) -> bool {
         let last = &self.facts;
-        let mut services = last.services.values().zip(facts.services.values());
+        let mut services = last.services.unshared(&facts.services);
         last.origin == facts.origin
-            && last.services.len() == facts.services.len()
-            && services.all(|(a, b)| Arc::ptr_eq(a, b))
+            && services.all(|(_, a, b)| a.zip(b).is_some_and(|(a, b)| Arc::ptr_eq(a, b)))
             && match (&last.config.good, &facts.config.good) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b) || a == b,
                 (a, b) => a.is_none() && b.is_none(),

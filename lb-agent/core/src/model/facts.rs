@@ -7,6 +7,7 @@ use core::net::IpAddr;
 
 use super::{Labels, Links, Members, Node, NodeName, Service, ServiceName, Slice};
 use crate::config::Kept;
+use crate::shared::SharedMap;
 
 /// What the user and the cluster say. The same on all nodes, once they have
 /// all seen it.
@@ -16,9 +17,9 @@ use crate::config::Kept;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
     pub origin: Origin,
-    pub services: BTreeMap<ServiceName, Arc<Service>>,
+    pub services: SharedMap<ServiceName, Arc<Service>>,
     /// All slices of a service together, whether or not it is ours.
-    pub slices: BTreeMap<ServiceName, Arc<Vec<Slice>>>,
+    pub slices: SharedMap<ServiceName, Arc<Vec<Slice>>>,
     pub nodes: BTreeMap<NodeName, Arc<Node>>,
     /// Pools, advertisements, peers: what an administrator says.
     pub config: Kept,

@@ -215,7 +215,12 @@ pub(crate) fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
         }
         Change::Pod(n, pod, on, condition) => {
             let conditions = [READY, DRAINING, UNREADY][usize::from(condition % 3)];
-            inputs.pod(&service(n), &format!("10.1.0.{pod}"), &node(on), conditions)
+            inputs.pod(
+                &service(n),
+                &format!("10.1.0.{}", pod % 32),
+                &node(on),
+                conditions,
+            )
         }
         Change::NoPods(n) => {
             inputs.facts.slices.remove(&name(&service(n)));

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use lb_core::config::declared::Declared;
 use lb_core::model::{Facts, Labels, Node, NodeName, Origin, Service, ServiceName, Slice};
+use lb_core::shared::SharedMap;
 
 use super::kind::{Body, Kind, NamespaceBody, Object};
 use crate::source::object::config::Part;
@@ -395,7 +396,7 @@ impl Store {
             Ok(service) => {
                 self.facts_changed |= self.facts.released.remove(&name).is_some();
                 self.facts_changed |= self.facts.foreign.remove(&name).is_some();
-                self.facts_changed |= put(&mut self.facts.services, name, service);
+                self.facts_changed |= put_shared(&mut self.facts.services, name, service);
             }
             Err(Ignored::Released { addresses, .. }) => {
                 self.facts_changed |= self.facts.services.remove(&name).is_some();
@@ -474,7 +475,7 @@ impl Store {
             self.facts_changed |= match self.slices.get(&service) {
                 Some(slices) => {
                     let slices = slices.values().cloned().collect();
-                    put(&mut self.facts.slices, service, slices)
+                    put_shared(&mut self.facts.slices, service, slices)
                 }
                 None => self.facts.slices.remove(&service).is_some(),
             };
@@ -499,6 +500,19 @@ impl Store {
 /// Keeps the old one if it is equal: that nothing has changed is then seen
 /// from the pointer. True if it is another one.
 fn put<K: Ord, V: PartialEq>(map: &mut BTreeMap<K, Arc<V>>, key: K, value: V) -> bool {
+    let same = map.get(&key).is_some_and(|old| **old == value);
+    if !same {
+        map.insert(key, Arc::new(value));
+    }
+    !same
+}
+
+/// The same for maps whose copies share what is not changed.
+fn put_shared<K: Ord + Clone, V: PartialEq>(
+    map: &mut SharedMap<K, Arc<V>>,
+    key: K,
+    value: V,
+) -> bool {
     let same = map.get(&key).is_some_and(|old| **old == value);
     if !same {
         map.insert(key, Arc::new(value));

@@ -9,7 +9,10 @@ use crate::model::sample::{READY, cluster, ip, name, slice};
 use crate::model::{Endpoint, Inputs, NodeName};
 use alloc::format;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
 use std::println;
+use std::time::Instant;
 
 use super::{Image, diff, plan};
 use crate::desired::{Memo, desired};
@@ -45,32 +48,45 @@ fn load() {
 #[expect(clippy::disallowed_methods, reason = "this is what it is for")]
 fn changes(mut inputs: Inputs) {
     let mut agent = Agent::new();
-    for round in 0..8 {
-        let start = std::time::Instant::now();
+    let mut took: [Vec<Duration>; 3] = Default::default();
+    for round in 0..43_u32 {
+        let start = Instant::now();
         let desired = desired(&inputs, &mut agent.memo);
-        let then = std::time::Instant::now();
+        let then = Instant::now();
         let (target, problems) = plan(&desired, &agent.current, &mut agent.ledger, agent.now);
         let steps = diff(&agent.current, &target);
-        let end = std::time::Instant::now();
+        let end = Instant::now();
         assert_eq!(problems, []);
         agent.current = target;
         drop(desired);
-        println!(
-            "round {round}: desired {:?}, plan and diff {:?}, {} steps, letting go {:?}",
-            then - start,
-            end - then,
-            steps.len(),
-            end.elapsed(),
-        );
+        let parts = [then - start, end - then, end.elapsed()];
+        if round < 3 {
+            let steps = steps.len();
+            println!("desired, plan and diff, letting go: {parts:?}, {steps} steps");
+        }
+        let took = took.iter_mut().zip(parts);
+        took.for_each(|(took, part)| took.push(part));
         for step in &steps {
             agent.maps.apply(step);
         }
-        let pod = format!("10.99.0.{round}");
-        inputs = inputs.pod("ns7/service-7", &pod, "node3", READY);
-        if round == 4 {
+        // Here and elsewhere, in turn; what was given up is free again by then.
+        let node = format!("node{}", round % 2 + 1);
+        let service = format!("ns{}/service-{round}", round % 50);
+        inputs = inputs.pod(&service, &format!("10.99.0.{round}"), &node, READY);
+        agent.wait(Duration::from_secs(11));
+        if round == 1 {
             println!("a new process, with the maps as they are");
             agent.memo = Memo::default();
             agent.current = Image::read(&agent.maps);
         }
+    }
+    for (place, what) in ["here", "elsewhere"].into_iter().enumerate() {
+        let middle = took.each_ref().map(|took| {
+            let one_way = took.iter().skip(3 + place).step_by(2);
+            let mut sorted: Vec<_> = one_way.copied().collect();
+            sorted.sort_unstable();
+            sorted[sorted.len() / 2]
+        });
+        println!("one more pod {what}, medians: {middle:?}");
     }
 }
