@@ -4,7 +4,8 @@
 //! ```text
 //! reconcile ──Decided──> services ──status, events──> API   (the holder of the Lease)
 //!               │    ──> pools ─────counters───────>  API   (the holder of the Lease)
-//!               └──────> node ──────announcements──>  API   (each agent)
+//!               ├──────> statuses, events ─────────>  API   (who announces; each agent)
+//!               └──────> configuration ────────────>  API   (each agent, of itself)
 //! source <──epoch── election <────Lease────> API
 //! reconcile <─known── secret <────Secret───> API   (each agent; made by the holder)
 //! ```
@@ -15,34 +16,45 @@
 //! Nothing is computed here.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
 use lb_core::config::Kept;
+use lb_core::desired::Vip;
 use lb_core::ipam::Assignment;
 use lb_core::lease::Timing;
-use lb_core::model::ServiceName;
+use lb_core::model::{NodeName, ServiceName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
+use crate::crd::{ServiceBGPStatus, ServiceL2Status};
 use crate::secret::Known;
 use crate::source::Handle;
+use crate::source::kube::follow::text;
 
+mod announcements;
+mod configuration;
 mod election;
 mod events;
+mod of_node;
 mod plan;
 mod pools;
 mod secret;
 mod services;
+mod status_kind;
+mod statuses;
 
+use configuration::Configuration;
 use election::{Candidate, Term};
 use events::Events;
 use pools::Pools;
 use secret::ClusterSecret;
 use services::Services;
+use statuses::Statuses;
 
 /// Who we are, in the `managedFields` of what we write, and in events.
 pub(crate) const MANAGER: &str = "corten";
@@ -56,8 +68,13 @@ pub struct Decided {
     /// As of which epoch Services are known.
     pub epoch: Option<u64>,
     pub config: Kept,
-    /// Services whose addresses this node answers for.
-    pub announced: Arc<BTreeSet<ServiceName>>,
+    /// Who answers for which address, and on which links.
+    pub vips: Arc<BTreeMap<IpAddr, Arc<Vip>>>,
+    /// The peers that this node is to tell about a Service, by name, whether or
+    /// not a session with them is up.
+    pub advertised: Arc<BTreeMap<ServiceName, BTreeSet<String>>>,
+    /// Nodes whose agents are there.
+    pub nodes: Arc<BTreeSet<NodeName>>,
 }
 
 /// Counts the occasions on which a writer wants fresh facts. The source lists
@@ -128,6 +145,14 @@ pub async fn run(
         let secret = ClusterSecret::new(client, &settings.namespace, folder, known, terms);
         writers.spawn(secret.run(quiet.clone()));
     }
+    let (node, namespace) = (&settings.node, &settings.config_namespace);
+    let l2 = Statuses::<ServiceL2Status>::new(client.clone(), namespace, node, news.clone(), limit);
+    writers.spawn(l2.run(decided.clone(), terms.clone(), quiet.clone()));
+    let bgp =
+        Statuses::<ServiceBGPStatus>::new(client.clone(), namespace, node, news.clone(), limit);
+    writers.spawn(bgp.run(decided.clone(), terms.clone(), quiet.clone()));
+    let configuration = Configuration::new(client.clone(), namespace, node, news.clone(), limit);
+    writers.spawn(configuration.run(decided.clone(), terms.clone(), quiet.clone()));
     let services = Services::new(client, news, epoch, settings.timing);
     writers.spawn(services.run(decided, terms, quiet.clone()));
     writers.spawn(events.run(news_in, quiet));
@@ -171,6 +196,17 @@ async fn woken(
         changed = terms.changed() => changed.is_ok(),
         changed = decided.changed() => changed.is_ok(),
         () = due => true,
+    }
+}
+
+/// What is answered, or why nothing is.
+async fn in_time<T>(
+    limit: Duration,
+    answer: impl Future<Output = kube::Result<T>>,
+) -> Result<T, String> {
+    match timeout(limit, answer).await {
+        Ok(answer) => answer.map_err(|error| text(&error)),
+        Err(_late) => Err(format!("no answer within {limit:?}")),
     }
 }
 

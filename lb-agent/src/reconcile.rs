@@ -423,7 +423,7 @@ impl Reconciler {
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(&desired);
         self.write_addresses(&desired);
-        self.tell_decided(&desired);
+        self.tell_decided(desired);
         self.report_state(&failures);
         if self.report.work.runs == 1 {
             self.renew();
@@ -482,15 +482,17 @@ impl Reconciler {
     }
 
     /// For those who write to the cluster.
-    fn tell_decided(&self, desired: &Desired) {
-        let ours = desired.vips.values().filter(|vip| vip.ours);
-        let announced: BTreeSet<_> = ours.map(|vip| vip.service.clone()).collect();
+    fn tell_decided(&self, desired: Desired) {
+        let Inputs { facts, members, .. } = &self.inputs;
+        let nodes = facts.nodes.keys().filter(|node| members.counts(node));
         let decided = Decided {
-            assignment: desired.assignment.clone(),
+            assignment: desired.assignment,
             handles: self.said.handles.clone(),
             epoch: self.said.epoch,
             config: self.inputs.facts.config.clone(),
-            announced: Arc::new(announced),
+            vips: Arc::new(desired.vips),
+            advertised: Arc::default(),
+            nodes: Arc::new(nodes.cloned().collect()),
         };
         self.tells.decided.send_replace(decided);
     }

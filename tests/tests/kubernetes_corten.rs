@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use lb_tests::kubernetes::corten::{addresses, wait_addresses};
 use lb_tests::kubernetes::{Cluster, audit, images, page};
 use lb_tests::lab::{KubeProxy, Spec, UPLINK, address};
 use lb_tests::{require, wait};
+use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Connections that show that every pod answers.
@@ -107,6 +108,7 @@ fn manifests_that_people_have_work_unchanged() {
     layer2_with_a_config_map(&people);
     bgp_with_a_config_map(&people);
     a_pool_and_an_advertisement(&people);
+    a_mistake_is_seen_with_kubectl(&people);
     roles_allow_what_is_used_and_no_more(&people);
 }
 
@@ -127,11 +129,26 @@ spec:
   passwordSecret: { name: router, namespace: metallb-system }
 ";
 
+/// What agents ask for once they speak BGP, and not before.
+const WITH_BGP: [&str; 3] = [
+    "create servicebgpstatuses of metallb.io",
+    "delete servicebgpstatuses of metallb.io",
+    "patch servicebgpstatuses/status of metallb.io",
+];
+
 /// After all of the above, and a peer with a password.
 fn roles_allow_what_is_used_and_no_more(people: &People) {
     let kubectl = people.cluster.kubectl();
     kubectl.apply(PEER).expect("applied");
-    let allowed = audit::allowed(kubectl).expect("roles");
+    let mut allowed = audit::allowed(kubectl).expect("roles");
+    for verb in WITH_BGP {
+        assert!(allowed.remove(verb), "{verb} is not allowed");
+        let used = people.cluster.uses().expect("an audit log").granted;
+        assert!(
+            !used.contains(verb),
+            "{verb} is used: no exception any more"
+        );
+    }
     wait::until_ok(LIMIT, "all that is allowed was used", || {
         let used = people.cluster.uses()?;
         let unused: Vec<_> = allowed.difference(&used.granted).collect();
@@ -142,6 +159,64 @@ fn roles_allow_what_is_used_and_no_more(people: &People) {
     let used = people.cluster.uses().expect("an audit log");
     assert_eq!(used.forbidden, BTreeSet::new(), "asked for, not allowed");
 }
+
+/// The one ServiceL2Status that there is.
+fn one_status(people: &People) -> Result<Value> {
+    let all = ["get", "servicel2statuses", "--all-namespaces"];
+    let all = people.cluster.kubectl().json(&all)?;
+    match all["items"].as_array().map(Vec::as_slice) {
+        Some([one]) => Ok(one.clone()),
+        _ => bail!("not one: {all}"),
+    }
+}
+
+/// A configuration that takes several objects to be wrong is refused, and
+/// everybody says so.
+fn a_mistake_is_seen_with_kubectl(people: &People) {
+    people.apply("helm-pool");
+    let states = |result: &str| {
+        let what = format!("every configuration state is {result}");
+        wait::until_ok(LIMIT, &what, || {
+            let all = ["get", "configurationstates", "--all-namespaces"];
+            let all = people.cluster.kubectl().json(&all)?;
+            let states = all["items"].as_array().context("a list")?;
+            let wanted = people.cluster.nodes().count() + 1;
+            let fit = states.iter().filter(|s| s["status"]["result"] == result);
+            ensure!((states.len(), fit.count()) == (wanted, wanted), "{all}");
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", people.cluster.agent_logs()));
+    };
+    states("Valid");
+    let kubectl = people.cluster.kubectl();
+    kubectl.apply(OVERLAP).expect("applied");
+    states("Invalid");
+    wait::until_ok(LIMIT, "the pool is told", || {
+        let describe = [
+            "describe",
+            "ipaddresspool",
+            "overlap",
+            "-n",
+            "metallb-system",
+        ];
+        let described = kubectl.run(&describe)?;
+        ensure!(described.contains("Overlap"), "{described}");
+        Ok(())
+    })
+    .expect("told");
+    kubectl
+        .run(&["delete", "ipaddresspool", "overlap", "-n", "metallb-system"])
+        .expect("deleted");
+    states("Valid");
+    people.delete("helm-pool");
+}
+
+const OVERLAP: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata: { name: overlap, namespace: metallb-system }
+spec: { addresses: [143.92.123.0/24] }
+";
 
 fn layer2_with_a_config_map(people: &People) {
     let client = people.cluster.lab().client();
@@ -160,6 +235,15 @@ fn layer2_with_a_config_map(people: &People) {
         described.contains("Assigned IP [\"192.168.1.210\"]"),
         "{described}"
     );
+    wait::until_ok(LIMIT, "it is told who announces it", || {
+        let one = one_status(people)?;
+        let node = one["status"]["node"].as_str().unwrap_or_default();
+        let described = people.kubectl(&["describe", "service", "nginx"]);
+        let text = format!("announcing from node {node:?} with protocol \"layer2\"");
+        ensure!(described.contains(&text), "{one}\n{described}");
+        Ok(())
+    })
+    .unwrap_or_else(|error| panic!("{error:#}\n{}", people.cluster.agent_logs()));
     let listed = people.kubectl(&["get", "service", "nginx"]);
     assert!(listed.contains("192.168.1.210"), "{listed}");
     people.wait_pods(expected, 8080, 2);

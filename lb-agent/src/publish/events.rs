@@ -13,12 +13,10 @@ use kube::{Api, Client};
 use lb_core::ipam;
 use lb_core::model::ServiceName;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
 
 use super::election::wall;
-use super::{MANAGER, quieted};
+use super::{MANAGER, in_time, quieted};
 use crate::random;
-use crate::source::kube::follow::text;
 
 /// For one of them.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -26,12 +24,34 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The longest message that the API server takes is longer (1 KiB).
 const MESSAGE_MOST: usize = 1000;
 
-/// Something to be said of a Service.
+/// Something to be said of an object.
 #[derive(Clone, Debug)]
 pub(super) struct News {
-    pub(super) service: ServiceName,
-    pub(super) uid: String,
+    pub(super) about: About,
     pub(super) event: ipam::Event,
+}
+
+/// An object in a namespace.
+#[derive(Clone, Debug)]
+pub(super) struct About {
+    pub(super) api_version: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) namespace: String,
+    pub(super) name: String,
+    /// Without it, `kubectl describe` does not find what is said.
+    pub(super) uid: String,
+}
+
+impl About {
+    pub(super) fn service(service: &ServiceName, uid: &str) -> Self {
+        Self {
+            api_version: "v1",
+            kind: "Service",
+            namespace: service.namespace.to_string(),
+            name: service.name.to_string(),
+            uid: uid.to_owned(),
+        }
+    }
 }
 
 pub(super) struct Events {
@@ -64,56 +84,36 @@ impl Events {
         }
     }
 
-    async fn say(
-        &self,
-        News {
-            service,
-            uid,
-            event,
-        }: &News,
-    ) {
-        let about = ObjectReference {
-            api_version: Some("v1".to_owned()),
-            kind: Some("Service".to_owned()),
-            name: Some(service.name.to_string()),
-            namespace: Some(service.namespace.to_string()),
-            uid: Some(uid.clone()),
-            ..ObjectReference::default()
-        };
+    async fn say(&self, News { about, event }: &News) {
         let (kind, reason) = (event.kind.as_str(), event.reason);
-        tracing::info!(%service, reason, "{}", event.message);
-        let namespace = service.namespace.to_string();
-        let event = self.event(about, &namespace, kind, reason, &event.message);
-        let events: Api<Event> = Api::namespaced(self.client.clone(), &namespace);
-        let parameters = PostParams::default();
-        match timeout(LIMIT, events.create(&parameters, &event)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(%service, reason, "the event is not said: {}", text(&error));
-            }
-            Err(_late) => tracing::warn!(%service, reason, "the event is not said: no answer"),
+        let object = format!("{} {}/{}", about.kind, about.namespace, about.name);
+        tracing::info!(object, reason, "{}", event.message);
+        let events: Api<Event> = Api::namespaced(self.client.clone(), &about.namespace);
+        let event = self.event(about, kind, reason, &event.message);
+        if let Err(why) = in_time(LIMIT, events.create(&PostParams::default(), &event)).await {
+            tracing::warn!(object, reason, "the event is not said: {why}");
         }
     }
 
-    fn event(
-        &self,
-        about: ObjectReference,
-        namespace: &str,
-        kind: &str,
-        reason: &str,
-        message: &str,
-    ) -> Event {
+    fn event(&self, about: &About, kind: &str, reason: &str, message: &str) -> Event {
         let now = wall();
-        let name = about.name.as_deref().unwrap_or_default();
+        let object = ObjectReference {
+            api_version: Some(about.api_version.to_owned()),
+            kind: Some(about.kind.to_owned()),
+            name: Some(about.name.clone()),
+            namespace: Some(about.namespace.clone()),
+            uid: Some(about.uid.clone()),
+            ..ObjectReference::default()
+        };
         let mut message = message.to_owned();
         message.truncate(message.floor_char_boundary(MESSAGE_MOST));
         Event {
             metadata: ObjectMeta {
-                name: Some(format!("{name}.{:016x}", random::number())),
-                namespace: Some(namespace.to_owned()),
+                name: Some(format!("{}.{:016x}", about.name, random::number())),
+                namespace: Some(about.namespace.clone()),
                 ..ObjectMeta::default()
             },
-            involved_object: about,
+            involved_object: object,
             reason: Some(reason.to_owned()),
             message: Some(message),
             type_: Some(kind.to_owned()),

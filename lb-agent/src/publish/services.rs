@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::election::Term;
-use super::events::{News, Said};
+use super::events::{About, News, Said};
 use super::plan::{Write, writes};
 use super::{Decided, Epoch, MANAGER, request_limit, woken};
 use crate::clock;
@@ -226,15 +226,10 @@ impl Services {
                 continue;
             }
             for event in self.said.news(service, &handle.uid, &allocation.events) {
-                let service = service.clone();
-                let uid = handle.uid.clone();
+                let about = About::service(service, &handle.uid);
+                let news = News { about, event };
                 // Full: the API server is slow, and events are not worth
                 // waiting for.
-                let news = News {
-                    service,
-                    uid,
-                    event,
-                };
                 if self.events.try_send(news).is_err() {
                     tracing::warn!("too many events at once: one is not said");
                 }
