@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use kube::Client;
 use lb_core::config::Kept;
-use lb_core::desired::Vip;
+use lb_core::desired::{BgpPeers, Vip};
 use lb_core::ipam::Assignment;
 use lb_core::lease::Timing;
 use lb_core::model::{NodeName, ServiceName};
+use lb_core::shared::SharedMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -69,10 +70,10 @@ pub struct Decided {
     pub epoch: Option<u64>,
     pub config: Kept,
     /// Who answers for which address, and on which links.
-    pub vips: Arc<BTreeMap<IpAddr, Arc<Vip>>>,
-    /// The peers that this node is to tell about a Service, by name, whether or
-    /// not a session with them is up.
-    pub advertised: Arc<BTreeMap<ServiceName, BTreeSet<String>>>,
+    pub vips: SharedMap<IpAddr, Arc<Vip>>,
+    /// What this node is to tell which routers, whether or not a session with
+    /// them is up.
+    pub bgp: BgpPeers,
     /// Nodes whose agents are there.
     pub nodes: Arc<BTreeSet<NodeName>>,
 }

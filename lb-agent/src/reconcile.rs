@@ -490,8 +490,8 @@ impl Reconciler {
             handles: self.said.handles.clone(),
             epoch: self.said.epoch,
             config: self.inputs.facts.config.clone(),
-            vips: Arc::new(desired.vips),
-            advertised: Arc::default(),
+            vips: desired.vips,
+            bgp: desired.bgp,
             nodes: Arc::new(nodes.cloned().collect()),
         };
         self.tells.decided.send_replace(decided);

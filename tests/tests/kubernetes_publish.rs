@@ -121,8 +121,7 @@ impl Agent {
     }
 }
 
-/// As an agent does, without links and maps. Services in the namespace
-/// "routed" are to be told to a router.
+/// As an agent does, without links and maps.
 fn decide(state: State, this_node: &NodeName) -> Decided {
     let facts = state.facts.expect("there are some");
     let inputs = Inputs {
@@ -133,15 +132,13 @@ fn decide(state: State, this_node: &NodeName) -> Decided {
         members: Members::default(),
     };
     let desired = desired(&inputs, &mut Memo::default());
-    let routed = facts.services.keys().filter(|s| &*s.namespace == "routed");
-    let router = || BTreeSet::from(["router".to_owned()]);
     Decided {
         assignment: desired.assignment,
         handles: state.handles,
         epoch: state.epoch,
         config: inputs.facts.config,
-        vips: Arc::new(desired.vips),
-        advertised: Arc::new(routed.map(|service| (service.clone(), router())).collect()),
+        vips: desired.vips,
+        bgp: desired.bgp,
         nodes: Arc::new(facts.nodes.keys().cloned().collect()),
     }
 }
@@ -448,6 +445,26 @@ async fn who_announces_a_service_says_so_and_nobody_else() {
     first.stop().await;
 }
 
+const ROUTER: &str = "
+apiVersion: metallb.io/v1beta2
+kind: BGPPeer
+metadata: { name: router, namespace: metallb-system }
+spec: { myASN: 64513, peerASN: 64512, peerAddress: 198.51.100.1 }
+---
+apiVersion: metallb.io/v1beta1
+kind: BGPAdvertisement
+metadata: { name: main, namespace: metallb-system }
+";
+
+const ENDPOINT: &str = "
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: { name: web1-a, labels: { kubernetes.io/service-name: web1 } }
+addressType: IPv4
+endpoints: [{ addresses: [198.51.100.9], nodeName: node1 }]
+ports: [{ port: 8080 }]
+";
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_node_says_which_routers_it_tells() {
     if !require::wanted("kubernetes") {
@@ -455,12 +472,9 @@ async fn every_node_says_which_routers_it_tells() {
     }
     let server = server();
     let kubectl = server.kubectl();
-    kubectl
-        .run(&["create", "namespace", "routed"])
-        .expect("created");
-    kubectl.apply(NODES).expect("applied");
-    let service = yaml(1).replace("name: web1", "name: web1\n  namespace: routed");
-    kubectl.apply(&service).expect("applied");
+    for yaml in [NODES, ROUTER, &yaml(1), ENDPOINT] {
+        kubectl.apply(yaml).expect("applied");
+    }
     let first = Agent::start(&server, "node1").await;
     let second = Agent::start(&server, "node2").await;
     let told = until("both nodes say so", || {
@@ -475,7 +489,7 @@ async fn every_node_says_which_routers_it_tells() {
         .collect();
     assert_eq!(nodes, [Some("node1"), Some("node2")].into());
     kubectl
-        .run(&["delete", "service", "web1", "--namespace", "routed"])
+        .run(&["delete", "service", "web1"])
         .expect("deleted");
     until("nothing is left", || {
         statuses(kubectl, "servicebgpstatuses")

@@ -40,10 +40,15 @@ pub(super) fn layer2(decided: &Decided) -> Told {
 
 /// Services that this node tells routers about, with the names of the peers.
 pub(super) fn bgp(decided: &Decided) -> Told {
-    let advertised = decided.advertised.iter();
-    let told = advertised.filter(|(_, peers)| !peers.is_empty());
-    told.map(|(service, peers)| (service.clone(), peers.clone()))
-        .collect()
+    let mut told = Told::new();
+    for (name, peer) in &decided.bgp {
+        let prefixes = peer.prefixes.values();
+        for service in prefixes.flat_map(|prefix| &prefix.services) {
+            let peers = told.entry(service.clone()).or_default();
+            peers.insert(name.clone());
+        }
+    }
+    told
 }
 
 /// Whether a node may say that it answers for a Service.
@@ -69,6 +74,7 @@ pub(super) mod tests {
     use lb_core::ipam::Allocation;
     use lb_core::model::NodeName;
     use lb_core::owner::Candidacy;
+    use lb_core::shared::SharedMap;
 
     use crate::source::{Handle, Ingress};
 
@@ -81,7 +87,7 @@ pub(super) mod tests {
         let ips =
             |ips: &[&str]| -> Vec<IpAddr> { ips.iter().map(|i| i.parse().unwrap()).collect() };
         let mut decided = Decided::default();
-        let (mut handles, mut vips) = (BTreeMap::new(), BTreeMap::new());
+        let (mut handles, mut vips) = (BTreeMap::new(), SharedMap::new());
         let mut assignment = lb_core::ipam::Assignment::default();
         for (service, addresses) in services {
             let ingress = ips(addresses).into_iter().map(|ip| Ingress {
@@ -118,7 +124,7 @@ pub(super) mod tests {
         }
         decided.assignment = Arc::new(assignment);
         decided.handles = Arc::new(handles);
-        decided.vips = Arc::new(vips);
+        decided.vips = vips;
         decided
     }
 
@@ -167,19 +173,10 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_service_without_peers_is_told_to_nobody() {
+    fn routers_are_told_of_a_service_by_nodes_that_are_there() {
         let mut decided = decided(&[("web", &["192.0.2.1"])], &[]);
-        let peers = |peers: &[&str]| peers.iter().map(|peer| (*peer).to_owned()).collect();
-        let advertised = [
-            (name("web"), peers(&["a", "b"])),
-            (name("quiet"), peers(&[])),
-        ];
-        decided.advertised = Arc::new(advertised.into());
         decided.nodes = Arc::new([NodeName::new("node1")].into());
-        assert_eq!(
-            bgp(&decided),
-            Told::from([(name("web"), peers(&["a", "b"]))])
-        );
+        assert_eq!(bgp(&decided), Told::new());
         let is_true = bgp_is_true(&decided);
         assert!(is_true("node1", &name("web")));
         assert!(!is_true("node1", &name("gone")));
