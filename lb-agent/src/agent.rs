@@ -10,6 +10,7 @@
 //! Every task ends with the agent; whichever ends first takes the others down,
 //! and what is pinned stays.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::dataplane::Settle;
+use lb_core::fence::Signals;
+use lb_core::l2::Wanted;
 use lb_core::lease::Timing;
 use lb_core::model::NodeName;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +28,7 @@ use tokio::task::{JoinError, JoinSet};
 use crate::admin;
 use crate::dataplane::apply::{Kernel, MendError};
 use crate::dataplane::attach::{Attachments, Hook};
+use crate::dataplane::fence::FenceMap;
 use crate::dataplane::load::{LoadError, Object, load};
 use crate::dataplane::log::{LogError, PacketLog};
 use crate::dataplane::maps::OpenError;
@@ -33,7 +37,9 @@ use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
-use crate::net::announce::{self, Owned};
+use crate::driver::claims::{self, Found, Probed};
+use crate::driver::fence::{self, Findings};
+use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::publish::{self, Decided, Epoch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
@@ -118,6 +124,10 @@ pub enum AgentError {
     Listen(SocketAddr, #[source] io::Error),
     #[error("metrics cannot be served")]
     Serve(#[source] io::Error),
+    #[error("cannot start the thread of the fence")]
+    Fence(#[source] io::Error),
+    #[error("the fence has ended: nothing renews VIPs")]
+    Fenceless,
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
     #[error("cannot put the pinned maps right")]
@@ -192,7 +202,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     if let Err(error) = attachments.pin_clock() {
         tracing::warn!(%error, "the clock cannot be pinned");
     }
-    let mut kernel = Kernel::open(&pins, options.vip_lease)?;
+    let mut kernel = Kernel::open(&pins)?;
     kernel.mend()?;
     let hz = match kernel.config()?.hz {
         0 => jiffies::measure(&pins).await,
@@ -202,7 +212,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (facts_out, facts) = watch::channel(source::State::default());
     let (question, question_in) = watch::channel(Question::default());
     let (net_out, net) = watch::channel(NetFacts::default());
-    let (owned, owned_in) = watch::channel(Owned::default());
+    let (owned, owned_in) = watch::channel(Wanted::default());
     // One at a time: the sweep waits for the answer.
     let (filter_out, filter) = mpsc::channel(1);
 
@@ -212,16 +222,19 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         run_folder: options.run_folder.clone(),
         sizes: options.sizes,
         settle: options.settle,
-        vip_lease: options.vip_lease,
         tunnel_port: options.tunnel_port,
         rates: options.rates,
         hz,
     };
     let (report_out, report) = watch::channel(Arc::default());
     let (decided_out, decided) = watch::channel(Decided::default());
+    let (elected, elected_in) = watch::channel(None);
+    let (probed, probed_in) = watch::channel(Probed::default());
     let tells = Tells {
         question,
         owned,
+        elected,
+        probed,
         decided: decided_out,
         report: report_out,
     };
@@ -252,11 +265,31 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
     tasks.spawn(async move { announce::run(owned_in).await.map_err(AgentError::Announce) });
     tasks.spawn(sweep(sweeper, filter_out));
+    let fenced = fence::Settings {
+        node: NodeName::new(&options.node),
+        timing: fence::Timing {
+            sole: options.vip_lease,
+            ..fence::Timing::NORMAL
+        },
+    };
+    let (fence, opposed) = start_fence(fenced, &pins, net.clone(), elected_in, &mut tasks)?;
+    let (found_out, found) = watch::channel(Found::default());
+    let claims = claims::Claims {
+        pins: pins.clone(),
+        found: found_out,
+        opposed,
+    };
+    tasks.spawn(async move {
+        let ended = claims::run(claims, probed_in).await;
+        ended.map_err(AgentError::Announce)
+    });
     let hears = Hears {
         facts,
         net,
         filter,
         secret,
+        fence,
+        found,
     };
     tasks.spawn(async move { Ok(reconciler.run(hears).await?) });
 
@@ -272,6 +305,40 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     publisher.stop().await;
     Report::remove(&options.run_folder);
     ended
+}
+
+/// Where it is said who is free, and where to say that another node announces
+/// a VIP of ours.
+type Fenced = (watch::Receiver<Findings>, mpsc::Sender<()>);
+
+fn start_fence(
+    settings: fence::Settings,
+    pins: &Pins,
+    net: watch::Receiver<NetFacts>,
+    elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
+    tasks: &mut JoinSet<Result<(), AgentError>>,
+) -> Result<Fenced, AgentError> {
+    let (findings, found) = watch::channel(Findings::default());
+    let (signals_out, signals) = watch::channel(Signals::default());
+    // Full: it yields already.
+    let (opposed, opposed_in) = mpsc::channel(1);
+    let hears = fence::Hears {
+        peers: None,
+        signals,
+        elected,
+        opposed: opposed_in,
+    };
+    let ended = fence::start(settings, FenceMap::open(pins)?, hears, findings);
+    let ended = ended.map_err(AgentError::Fence)?;
+    tasks.spawn(async move {
+        // Dropped without a word: it panicked.
+        ended.await.map_err(|_panicked| AgentError::Fenceless)
+    });
+    tasks.spawn(async move {
+        fence::watch_signals(net, signals_out).await;
+        Ok(())
+    });
+    Ok((found, opposed))
 }
 
 /// What facts are read from, and who is told what is decided.

@@ -13,6 +13,7 @@ mod purge;
 mod run;
 mod services;
 mod status;
+mod vips;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +43,7 @@ enum Command {
     Run(Box<run::Run>),
     Status(status::Status),
     Services(services::Services),
+    Vips(vips::ListVips),
     Pools(pools::Pools),
     Backends(backends::Backends),
     Flows(flows::Flows),
@@ -107,6 +109,7 @@ pub fn main() -> ExitCode {
         Command::Run(run) => run.run(),
         Command::Status(status) => status.run(),
         Command::Services(services) => services.run(),
+        Command::Vips(vips) => vips.run(),
         Command::Pools(pools) => pools.run(),
         Command::Backends(backends) => backends.run(),
         Command::Flows(flows) => flows.run(),

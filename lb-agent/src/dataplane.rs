@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod attach;
 mod batch;
+pub mod fence;
 mod frontends;
 pub mod jiffies;
 pub mod kernel;

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod crd;
 pub mod dataplane;
+pub mod driver;
 pub mod net;
 pub mod publish;
 pub mod random;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 pub mod announce;
 mod netlink;
-mod packet_socket;
+pub(crate) mod packet_socket;
 mod reach;
 pub mod watch;
 

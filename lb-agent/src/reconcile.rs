@@ -4,7 +4,8 @@
 //! ```text
 //! source ──facts────────┐                          ┌──question──> net::watch
 //! net::watch ───links───┴─> Reconciler: desired ───┼──owned─────> net::announce
-//! sweep ──filter ready────>   plan, diff, apply    └──report────> status file
+//! sweep ──filter ready────>   plan, diff, apply    ├──elected───> driver::fence
+//! driver::fence ──free────>                        └──report────> status file
 //! ```
 //!
 //! The first change is worked on at once, what comes within 50 ms after it
@@ -13,6 +14,7 @@
 //! have been read once: an agent that knows nothing yet changes nothing.
 
 mod config;
+mod owned;
 mod said;
 mod stopwatch;
 
@@ -26,20 +28,23 @@ use lb_common::config::Config;
 use lb_common::limits::UPLINKS_MAX;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
+use lb_core::l2::Wanted as Announced;
 use lb_core::model::{Delivery, Inputs, Links, Members, NodeName};
 use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::clock;
 use crate::dataplane::apply::{self, Kernel, Target as _};
 use crate::dataplane::attach::{Attachments, Hook, Wanted};
 use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
-use crate::net::announce::Owned;
+use crate::driver::claims::{Found, Probed};
+use crate::driver::fence::Findings;
 use crate::net::{Device, NetFacts, Question};
 use crate::publish::Decided;
 use crate::report::Report;
+use crate::report::vips::Vips;
 use crate::secret::Known;
 use crate::source::State;
 use said::Failure;
@@ -62,7 +67,6 @@ pub struct Settings {
     pub run_folder: PathBuf,
     pub sizes: MapSizes,
     pub settle: Settle,
-    pub vip_lease: Duration,
     pub tunnel_port: u16,
     /// By `lb_common::traffic::rate`.
     pub rates: [u32; 4],
@@ -83,13 +87,17 @@ pub struct Hears {
     pub net: watch::Receiver<NetFacts>,
     pub filter: mpsc::Receiver<FilterReady>,
     pub secret: watch::Receiver<Known>,
+    pub fence: watch::Receiver<Findings>,
+    pub found: watch::Receiver<Found>,
 }
 
 /// Whom it tells.
 #[derive(Debug)]
 pub struct Tells {
     pub question: watch::Sender<Question>,
-    pub owned: watch::Sender<Owned>,
+    pub owned: watch::Sender<Announced>,
+    pub elected: watch::Sender<Option<BTreeSet<NodeName>>>,
+    pub probed: watch::Sender<Probed>,
     pub decided: watch::Sender<Decided>,
     pub report: watch::Sender<Arc<Report>>,
 }
@@ -113,6 +121,13 @@ pub struct Reconciler {
     ledger: Ledger,
     current: Image,
     inputs: Inputs,
+    owned: owned::Links,
+    /// VIPs that this node would be the first to use, and has to ask about.
+    unproven: BTreeSet<IpAddr>,
+    /// Who else says to have VIPs.
+    others: Found,
+    /// What the fence found last.
+    found: Findings,
     /// Kept when no device fits any more: better the old ones than none.
     uplinks: Vec<Device>,
     net: NetFacts,
@@ -121,6 +136,9 @@ pub struct Reconciler {
     known_problems: BTreeSet<Problem>,
     /// What the file of addresses was made of.
     addresses: Option<said::AddressesOf>,
+    /// What the file of VIPs says, and was made of.
+    vips: Vips,
+    vips_of: Option<said::VipsOf>,
     retry: Duration,
     /// What the source said last; the inputs' facts are of it.
     said: State,
@@ -142,6 +160,12 @@ impl Schedule {
     }
 
     fn soon(&mut self) {
+        self.at(self.paced);
+    }
+
+    /// Without waiting for what else may come.
+    fn at_once(&mut self) {
+        self.paced = clock::instant();
         self.at(self.paced);
     }
 
@@ -171,6 +195,7 @@ impl Reconciler {
                 secret: Vec::new(),
                 links: Links::default(),
                 members: Members::default(),
+                free: None,
             },
             settings,
             kernel,
@@ -178,12 +203,18 @@ impl Reconciler {
             tells,
             memo: Memo::default(),
             current,
+            owned: owned::Links::new(),
+            unproven: BTreeSet::new(),
+            others: Found::default(),
+            found: Findings::default(),
             uplinks: Vec::new(),
             net: NetFacts::default(),
             config,
             report,
             known_problems: BTreeSet::new(),
             addresses: None,
+            vips: Vips::default(),
+            vips_of: None,
             retry: RETRY,
             said: State::default(),
             secret_failure: None,
@@ -192,9 +223,8 @@ impl Reconciler {
 
     /// Runs until one of those it hears from ends.
     pub async fn run(mut self, mut hears: Hears) -> Result<(), ReconcileError> {
-        let mut renewal = tokio::time::interval(self.settings.vip_lease / 3);
-        renewal.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        self.first_inputs(&mut hears, &mut renewal).await?;
+        self.first_inputs(&mut hears).await?;
+        self.take_findings(&mut hears.fence);
         let mut schedule = Schedule {
             paced: clock::instant(),
             due: Some(clock::instant()),
@@ -209,7 +239,14 @@ impl Reconciler {
             };
             tokio::select! {
                 biased;
-                _ = renewal.tick() => self.renew(),
+                changed = hears.fence.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the fence"))?;
+                    if self.take_findings(&mut hears.fence) {
+                        schedule.at_once();
+                    } else {
+                        self.tell_standing();
+                    }
+                }
                 () = due => {
                     schedule.due = None;
                     self.work(&mut schedule);
@@ -218,6 +255,11 @@ impl Reconciler {
                 changed = hears.facts.changed() => {
                     changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
                     self.take_facts(&mut hears.facts);
+                    schedule.soon();
+                }
+                changed = hears.found.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("who looks for claims"))?;
+                    self.others.clone_from(&hears.found.borrow_and_update());
                     schedule.soon();
                 }
                 changed = hears.net.changed() => {
@@ -240,17 +282,9 @@ impl Reconciler {
 
     /// Waits for facts and for the cluster's secret, and for the answer to the
     /// question that the facts raise. Until then, what the maps say still holds.
-    async fn first_inputs(
-        &mut self,
-        hears: &mut Hears,
-        renewal: &mut Interval,
-    ) -> Result<(), ReconcileError> {
+    async fn first_inputs(&mut self, hears: &mut Hears) -> Result<(), ReconcileError> {
         loop {
             tokio::select! {
-                _ = renewal.tick() => {
-                    self.renew();
-                    continue;
-                }
                 changed = hears.facts.changed() => {
                     changed.map_err(|_closed| ReconcileError::Ended("the source of facts"))?;
                 }
@@ -330,6 +364,15 @@ impl Reconciler {
         facts.into_iter().chain(secret).collect()
     }
 
+    /// Whether others are free now.
+    fn take_findings(&mut self, findings: &mut watch::Receiver<Findings>) -> bool {
+        let findings = findings.borrow_and_update().clone();
+        let changed = self.inputs.free.as_ref() != Some(&findings.free);
+        self.inputs.free = Some(findings.free.clone());
+        self.found = findings;
+        changed
+    }
+
     fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {
         self.net = net.borrow_and_update().clone();
         self.inputs.links = self.net.links.clone();
@@ -390,7 +433,8 @@ impl Reconciler {
         let direct = direct.filter(|backend| backend.delivery == Delivery::Direct);
         self.ask(direct.map(|backend| backend.address).collect());
         watch.lap("ask");
-        let (target, more) = plan(&desired, &self.current, &mut self.ledger, now);
+        let (mut target, more) = plan(&desired, &self.current, &mut self.ledger, now);
+        self.hold_back_unproven(&desired, &mut target);
         watch.lap("plan");
         let steps = diff(&self.current, &target);
         watch.lap("diff");
@@ -402,6 +446,8 @@ impl Reconciler {
         let unattached = self.attachments.attach(&wanted);
         failures.extend(unattached.into_iter().map(Failure::from));
         watch.lap("attach");
+        let ours = self.owned(&desired);
+        failures.extend(self.choose_links(&ours).err().map(Failure::from));
         match apply::run(&mut self.kernel, &steps) {
             Ok(()) => self.current = target,
             Err(error) => {
@@ -420,13 +466,17 @@ impl Reconciler {
         }
         watch.lap("detach");
         self.note_work(&watch, steps.len());
+        let mut more = more;
+        more.extend(owned::unlinked(&desired, &ours));
+        more.extend(self.claimed(&desired));
         self.say_problems(desired.problems.iter().cloned().chain(more));
-        self.tell_owned(&desired);
+        self.tell_owned(ours);
         self.write_addresses(&desired);
+        self.write_vips(&desired);
         self.tell_decided(desired);
         self.report_state(&failures);
-        if self.report.work.runs == 1 {
-            self.renew();
+        if failures.is_empty() {
+            self.tells.elected.send_replace(self.inputs.free.clone());
         }
         self.next_run(schedule, failures.is_empty());
     }
@@ -470,17 +520,6 @@ impl Reconciler {
         wanted
     }
 
-    /// Says until when this node may answer for its VIPs.
-    fn renew(&mut self) {
-        let ours = self.current.vips.iter().filter(|(_, ours)| **ours);
-        for (vip, _) in ours {
-            if let Err(error) = self.kernel.put_vip(*vip, true) {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(%vip, error, "its ownership is not renewed");
-            }
-        }
-    }
-
     /// For those who write to the cluster.
     fn tell_decided(&self, desired: Desired) {
         let Inputs { facts, members, .. } = &self.inputs;
@@ -495,18 +534,5 @@ impl Reconciler {
             nodes: Arc::new(nodes.cloned().collect()),
         };
         self.tells.decided.send_replace(decided);
-    }
-
-    fn tell_owned(&self, desired: &Desired) {
-        let ours = desired.vips.iter().filter(|(_, vip)| vip.ours);
-        let owned = Owned {
-            vips: ours.map(|(vip, _)| *vip).collect(),
-            uplinks: self.uplinks.iter().map(|d| (d.ifindex, d.mac)).collect(),
-        };
-        self.tells.owned.send_if_modified(|last| {
-            let changed = *last != owned;
-            *last = owned;
-            changed
-        });
     }
 }

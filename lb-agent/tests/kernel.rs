@@ -53,7 +53,7 @@ impl Scratch {
     }
 
     fn kernel(&self) -> Kernel {
-        Kernel::open(&self.pins, Duration::from_secs(30)).unwrap()
+        Kernel::open(&self.pins).unwrap()
     }
 }
 

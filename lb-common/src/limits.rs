@@ -22,6 +22,8 @@ pub const FRAGMENT_SECONDS: u32 = 15;
 /// Sizes of maps unless configured otherwise.
 pub mod default_size {
     pub const VIPS: u32 = 16_384;
+    /// VIPs that others say to have.
+    pub const CLAIMS: u32 = 1024;
     pub const FRONTENDS: u32 = 16_384;
     /// 1 KiB each.
     pub const TABLE_CHUNKS: u32 = 40_960;

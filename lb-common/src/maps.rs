@@ -20,7 +20,7 @@ use crate::{
     table::Chunk,
     traffic::{EndpointKey, EndpointValue, FrontendName, Rate, Traffic, rate},
     verdict::COUNTERS,
-    vip::VipValue,
+    vip::{Claim, Fence, VipValue},
 };
 
 /// Where the maps are pinned unless told otherwise; below it, a folder for
@@ -104,7 +104,31 @@ pub const MAPS: &[Map] = &[
         max_entries: default_size::VIPS,
         writer: "agent",
         reader: "ingress",
-        about: "who answers ARP and NDP for a VIP, and until when",
+        about: "which VIPs this node answers ARP and NDP for, and on which uplinks",
+    },
+    Map {
+        name: "FENCE",
+        kind: Kind::Array,
+        key: "u32",
+        key_size: size_of::<u32>(),
+        value: "Fence",
+        value_size: size_of::<Fence>(),
+        max_entries: 1,
+        writer: "agent",
+        reader: "ingress",
+        about: "until when this node answers for any VIP at all",
+    },
+    Map {
+        name: "CLAIMS",
+        kind: Kind::LruHash,
+        key: "Addr",
+        key_size: size_of::<Addr>(),
+        value: "Claim",
+        value_size: size_of::<Claim>(),
+        max_entries: default_size::CLAIMS,
+        writer: "ingress",
+        reader: "agent",
+        about: "who else said last to have a VIP",
     },
     Map {
         name: "FRONTENDS",

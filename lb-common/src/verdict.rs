@@ -85,7 +85,7 @@ reasons! {
     not_ip, Pass, Ingress, "neither IP nor ARP: untouched";
     other_mac, Pass, Ingress, "the frame is for another machine: untouched";
     arp_not_for_us, Pass, Ingress, "ARP that is not about a VIP: untouched";
-    arp_foreign_answer, Pass, Ingress, "somebody else says to have a VIP that this node owns: untouched, look for the other machine";
+    arp_foreign_answer, Pass, Ingress, "somebody else says to have a VIP that this node owns, or one that is no node says to have any: untouched, look for the other machine";
     icmp_unrelated, Drop, Ingress, "ICMP to a VIP that is neither an echo request nor an error about a known flow";
     malformed, Pass, Ingress, "headers that lie about their length or are cut short: untouched, the stack drops it";
     // dropped

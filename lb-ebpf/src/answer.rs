@@ -10,33 +10,67 @@ use lb_common::{
     flow::ICMPV6,
     traffic::rate,
     verdict::Reason,
-    vip::Ownership,
+    vip::{Claim, Ownership, VipValue},
 };
 
 use crate::{
     count,
     header::{Arp, Ethernet, Icmp, Ipv4, Ipv6, ethertype},
-    locate,
-    maps::{self, VIP_FILTER, filtered},
-    packet::{Frame, adjust_tail, boottime_ns, jiffies, whole_len},
+    locate, lookup,
+    maps::{self, CLAIMS, VIP_FILTER, filtered},
+    packet::{Frame, adjust_tail, boottime_ns, ifindex, jiffies, whole_len},
     parse::{self, Family, Ip, L2},
     step::{Step, flatten},
     tunnel::mac_words,
 };
 
-/// Whether we may answer for `addr`. `Err`: it is not a VIP.
+/// What is known of `addr`, if it is a VIP.
 #[inline(always)]
-fn ownership(addr: Addr) -> Option<Ownership> {
+fn vip(addr: Addr) -> Option<VipValue> {
     if !filtered!(VIP_FILTER, vip_bit(addr)) {
         return None;
     }
-    Some(maps::vip(addr)?.ownership(boottime_ns()))
+    maps::vip(addr)
+}
+
+/// Whether we may answer for it on the uplink that the question came by.
+#[inline(always)]
+fn ownership(ctx: *mut xdp_md, config: &Config, vip: VipValue) -> Ownership {
+    let uplink = locate::uplink_number(ctx, config);
+    vip.ownership_on(uplink, maps::fence(), boottime_ns())
+}
+
+/// Somebody says to have a VIP. Notes who, unless it is the node that should.
+#[inline(always)]
+fn claimed(ctx: *mut xdp_md, frame: &Frame, addr: Addr, vip: VipValue) -> Option<()> {
+    let node = lookup::sender(frame);
+    let now = boottime_ns();
+    if node != 0 && vip.ownership(maps::fence(), now) == Ownership::Others {
+        return None;
+    }
+    let [a, b, c] = frame.header::<Ethernet>(0)?.src.map(u16::to_ne_bytes);
+    let claim = Claim {
+        mac: [a[0], a[1], b[0], b[1], c[0], c[1]],
+        node,
+        ifindex: ifindex(ctx),
+        pad: 0,
+        at_ns: now,
+    };
+    // Full is full: it is LRU, and this is for people.
+    let _kept = CLAIMS.insert(&addr, &claim, 0);
+    Some(())
 }
 
 /// ARP (RFC 826). Requests for a VIP are answered by its owner and dropped by
 /// everybody else, so that no other part of the machine answers them.
 #[inline(always)]
-pub fn arp(frame: &Frame, l2: L2, mac: [u16; 3]) -> Result<Step, Step> {
+fn arp(
+    ctx: *mut xdp_md,
+    frame: &Frame,
+    l2: L2,
+    config: &Config,
+    mac: [u16; 3],
+) -> Result<Step, Step> {
     const ETHERNET: u16 = 1;
     const LENGTHS: u16 = 0x0604;
     const REQUEST: u16 = 1;
@@ -50,18 +84,21 @@ pub fn arp(frame: &Frame, l2: L2, mac: [u16; 3]) -> Result<Step, Step> {
     }
     let sender = Addr::from_v4_word(word(arp.sender_ip));
     // A reply, or an announcement (RFC 5227 §3), of somebody who is not us.
-    if matches!(ownership(sender), Some(Ownership::Ours)) {
+    if let Some(vip) = vip(sender)
+        && claimed(ctx, frame, sender, vip).is_some()
+    {
         return Err(Reason::arp_foreign_answer.into());
     }
-    if u16::from_be(arp.operation) != REQUEST {
+    let target = Addr::from_v4_word(word(arp.target_ip));
+    // An announcement asks nothing, in whichever of its forms (RFC 5227 §3).
+    if u16::from_be(arp.operation) != REQUEST || target.is(sender) {
         return Err(Reason::arp_not_for_us.into());
     }
-    let target = Addr::from_v4_word(word(arp.target_ip));
-    match ownership(target) {
-        None => return Err(Reason::arp_not_for_us.into()),
-        Some(Ownership::Others) => return Err(Reason::arp_not_owner.into()),
-        Some(Ownership::Expired) => return Err(Reason::vip_expired.into()),
-        Some(Ownership::Ours) => {}
+    let vip = vip(target).ok_or(Reason::arp_not_for_us)?;
+    match ownership(ctx, config, vip) {
+        Ownership::Others => return Err(Reason::arp_not_owner.into()),
+        Ownership::Expired => return Err(Reason::vip_expired.into()),
+        Ownership::Ours => {}
     }
     let asked = arp.target_ip;
     arp.operation = REPLY.to_be();
@@ -107,7 +144,7 @@ pub const NEIGHBOUR_SOLICITATION: u8 = 135;
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 const HOP_LIMIT: u8 = 255;
 
-/// Neighbour discovery that may be about a VIP.
+/// ARP, and neighbour discovery that may be about a VIP.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn lb_neighbour(ctx: *mut xdp_md) -> u32 {
@@ -117,9 +154,13 @@ pub extern "C" fn lb_neighbour(ctx: *mut xdp_md) -> u32 {
 #[inline(always)]
 fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
-    let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
     let frame = Frame::of_xdp(ctx, config);
     let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
+    if l2.ethertype == ethertype::ARP {
+        let mac = locate::uplink_mac(ctx, config).ok_or(Reason::arp_not_for_us)?;
+        return arp(ctx, &frame, l2, config, mac);
+    }
+    let mac = locate::uplink_mac(ctx, config).ok_or(Reason::not_for_us)?;
     let ip = &parse::ip(&frame, Family::V6, l2.len).map_err(|_| Reason::not_for_us)?;
     let neighbour = frame.header::<Neighbour>(ip.l4).ok_or(Reason::not_for_us)?;
     // RFC 4861 §7.1.1: hop limit 255, code 0, at least 24 bytes.
@@ -133,14 +174,15 @@ fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
         return Err(Reason::not_for_us.into());
     }
     let vip = maps::vip(target).ok_or(Reason::not_for_us)?;
-    let ownership = vip.ownership(boottime_ns());
-    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT && ownership == Ownership::Ours {
+    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT
+        && claimed(ctx, &frame, target, vip).is_some()
+    {
         return Err(Reason::arp_foreign_answer.into());
     }
     if neighbour.icmp.kind != NEIGHBOUR_SOLICITATION {
         return Err(Reason::not_for_us.into());
     }
-    match ownership {
+    match ownership(ctx, config, vip) {
         Ownership::Others => return Err(Reason::ndp_not_owner.into()),
         Ownership::Expired => return Err(Reason::vip_expired.into()),
         Ownership::Ours => {}

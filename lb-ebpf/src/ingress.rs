@@ -4,7 +4,7 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use lb_common::{flow::ICMPV6, verdict::Reason};
 
 use crate::{
-    answer::{self, lb_neighbour},
+    answer::lb_neighbour,
     count,
     establish::{lb_enter, lb_other_port},
     fragment::lb_remember,
@@ -136,11 +136,7 @@ fn ingress(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let config = maps::config().ok_or(Reason::not_for_us)?;
     let frame = Frame::of_xdp(ctx, config);
     let l2 = parse::l2(&frame).ok_or(Reason::malformed)?;
-    if l2.ethertype == ethertype::ARP {
-        let mac = locate::uplink_mac(ctx, config).ok_or(Reason::arp_not_for_us)?;
-        return answer::arp(&frame, l2, mac);
-    }
-    if may_be_neighbour(&frame, l2) {
+    if l2.ethertype == ethertype::ARP || may_be_neighbour(&frame, l2) {
         return Err(Step::go_on(Stage::Neighbour));
     }
     let packet = &locate::packet(ctx, frame, l2, config, hint)?;

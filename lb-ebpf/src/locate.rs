@@ -182,6 +182,19 @@ pub fn uplink_mac(ctx: *mut xdp_md, config: &Config) -> Option<[u16; 3]> {
     uplink(ctx, config).map(|mac| mac_words(mac.mac))
 }
 
+/// Its number among this node's uplinks; 31 if it is none.
+#[inline(always)]
+pub fn uplink_number(ctx: *mut xdp_md, config: &Config) -> u32 {
+    let ifindex = ifindex(ctx);
+    let mut number = 31;
+    for (at, uplink) in config.uplinks.iter().enumerate() {
+        if uplink.ifindex == ifindex {
+            number = at as u32;
+        }
+    }
+    number
+}
+
 #[inline(always)]
 fn uplink(ctx: *mut xdp_md, config: &Config) -> Option<MacEntry> {
     let ifindex = ifindex(ctx);

@@ -25,7 +25,7 @@ use lb_common::{
     table::{CHUNK_SLOTS, Chunk, Slot},
     traffic::{EndpointKey, EndpointValue, FrontendName, Rate, Traffic, rate},
     verdict,
-    vip::VipValue,
+    vip::{Claim, Fence, VipValue},
 };
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
@@ -36,6 +36,11 @@ pub static CONFIG: Array<Config, 1> = Array::new();
 pub static VIP_FILTER: Array<AddrFilter, 1> = Array::new();
 #[btf_map]
 pub static VIPS: HashMap<Addr, VipValue, { default_size::VIPS as usize }> = HashMap::new();
+#[btf_map]
+pub static FENCE: Array<Fence, 1> = Array::new();
+#[btf_map]
+pub static CLAIMS: LruHashMap<Addr, Claim, { default_size::CLAIMS as usize }> =
+    LruHashMap::new();
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTENDS as usize }> =
     HashMap::new();
@@ -139,6 +144,12 @@ pub(crate) use find;
 #[inline(always)]
 pub fn vip(addr: Addr) -> Option<VipValue> {
     find!(VIPS, &addr).map(|vip| *vip)
+}
+
+/// Until when this node answers for any VIP.
+#[inline(always)]
+pub fn fence() -> Fence {
+    FENCE.get(0).copied().unwrap_or_default()
 }
 
 /// The frontend of a flow and its place; `vip_hash` is that of its VIP.

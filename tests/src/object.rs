@@ -28,7 +28,7 @@ use lb_common::node::{
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
 use lb_common::tunnel::DEFAULT_PORT;
 use lb_common::verdict::Reason;
-use lb_common::vip::VipValue;
+use lb_common::vip::{Claim, Fence, VipValue};
 
 /// What the kernel says is the ingress device of a test run: loopback.
 pub const UPLINK: u32 = 1;
@@ -147,6 +147,7 @@ impl Object {
             next_frontend: 1,
         };
         object.configure(|_| {})?;
+        object.fence(u64::MAX)?;
         Ok(object)
     }
 
@@ -180,11 +181,38 @@ impl Object {
         Ok(HashMap::try_from(map)?)
     }
 
+    /// Until when this node may answer for any VIP.
+    pub fn fence(&mut self, until_ns: u64) -> Result<()> {
+        self.array("FENCE")?.set(0, Fence { until_ns }, 0)?;
+        Ok(())
+    }
+
+    /// A VIP of this node, on the uplinks of these bits.
+    pub fn vip_on(&mut self, vip: IpAddr, links: u32) -> Result<()> {
+        self.hash::<Addr, _>("VIPS")?
+            .insert(Addr::from(vip), VipValue::ours(links), 0)?;
+        Ok(())
+    }
+
+    /// Who else said to have a VIP.
+    pub fn claims(&mut self) -> Result<Vec<(Addr, Claim)>> {
+        let map = self.hash::<Addr, Claim>("CLAIMS")?;
+        Ok(map.iter().collect::<Result<_, _>>()?)
+    }
+
+    pub fn forget_claims(&mut self) -> Result<()> {
+        for (vip, _) in self.claims()? {
+            self.hash::<Addr, Claim>("CLAIMS")?.remove(&vip)?;
+        }
+        Ok(())
+    }
+
     /// A VIP that this node may answer for until `until_ns` of
     /// CLOCK_BOOTTIME; 0: another node owns it.
     pub fn vip(&mut self, vip: IpAddr, until_ns: u64) -> Result<()> {
         let value = VipValue {
             owned_until_ns: until_ns,
+            ..VipValue::ours(u32::MAX)
         };
         self.hash::<Addr, _>("VIPS")?
             .insert(Addr::from(vip), value, 0)?;

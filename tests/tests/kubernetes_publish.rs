@@ -130,6 +130,7 @@ fn decide(state: State, this_node: &NodeName) -> Decided {
         secret: Vec::new(),
         links: Links::default(),
         members: Members::default(),
+        free: None,
     };
     let desired = desired(&inputs, &mut Memo::default());
     Decided {

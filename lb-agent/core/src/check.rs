@@ -19,6 +19,7 @@ pub fn check(facts: &Facts) -> Vec<Problem> {
         secret: Vec::new(),
         links: Links::default(),
         members: Members::default(),
+        free: None,
     };
     let desired = desired(&inputs, &mut Memo::default());
     let mut problems = backends_that_are_vips(&desired);

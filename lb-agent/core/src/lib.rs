@@ -19,6 +19,7 @@ pub mod desired;
 pub mod fence;
 pub mod ipam;
 pub mod jitter;
+pub mod l2;
 pub mod lease;
 pub mod model;
 pub mod owner;

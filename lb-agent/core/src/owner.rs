@@ -19,8 +19,7 @@ mod electorate;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
+use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 use core::fmt::Write as _;
 use core::net::IpAddr;
@@ -30,7 +29,7 @@ pub use electorate::Electorate;
 use sha2::digest::Update as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::model::{MemberState, Members, Node, NodeName};
+use crate::model::{Inputs, MemberState, Members, NodeName};
 
 /// Why a node cannot own a VIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,11 +124,13 @@ impl fmt::Display for NotAnnounced {
 pub struct Absent(BTreeMap<NodeName, NotCandidate>);
 
 impl Absent {
-    /// Of these nodes.
-    pub fn new(members: &Members, nodes: &BTreeMap<NodeName, Arc<Node>>) -> Self {
-        let absent = nodes
-            .keys()
-            .filter_map(|node| Some((node.clone(), absent(members, node)?)));
+    /// Of all nodes, as far as is known.
+    pub fn new(inputs: &Inputs) -> Self {
+        let nodes = inputs.facts.nodes.keys();
+        let absent = nodes.filter_map(|node| {
+            let why = absent(&inputs.members, inputs.free.as_ref(), node)?;
+            Some((node.clone(), why))
+        });
         Self(absent.collect())
     }
 
@@ -140,12 +141,22 @@ impl Absent {
 }
 
 /// Why a node is not there, as its agent and the others' say; none: it is.
-fn absent(members: &Members, node: &NodeName) -> Option<NotCandidate> {
+fn absent(
+    members: &Members,
+    free: Option<&BTreeSet<NodeName>>,
+    node: &NodeName,
+) -> Option<NotCandidate> {
+    // The fence is surer than whoever declares members down, and faster.
+    if free.is_some_and(|free| free.contains(node)) {
+        return Some(NotCandidate::Down);
+    }
     let Some(member) = members.by_node.get(node) else {
         return members.settled.then_some(NotCandidate::NoAgent);
     };
     match member.state {
-        MemberState::Down if member.returns_by.is_none() => Some(NotCandidate::Down),
+        MemberState::Down if free.is_none() && member.returns_by.is_none() => {
+            Some(NotCandidate::Down)
+        }
         MemberState::Leaving if member.returns_by.is_none() => Some(NotCandidate::Leaving),
         _ if !member.programmed => Some(NotCandidate::NotProgrammed),
         _ if !member.uplinks_up => Some(NotCandidate::NoCarrier),

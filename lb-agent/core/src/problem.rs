@@ -87,6 +87,20 @@ pub enum Problem {
     LocalPrefsDiffer {
         service: ServiceName,
     },
+    /// A machine that is no node says to have the VIP.
+    VipClaimed {
+        service: ServiceName,
+        vip: IpAddr,
+        mac: String,
+        /// Nobody has used it yet, and nobody does before that ends.
+        held_back: bool,
+    },
+    /// This node owns its addresses, but has none of the links that its
+    /// L2Advertisements name.
+    NoSuchLink {
+        service: ServiceName,
+        links: Vec<String>,
+    },
     /// No EndpointSlice at all is for this Service.
     NoSlices {
         service: ServiceName,
@@ -218,6 +232,8 @@ impl Problem {
             Self::NoOwner { .. } => "NoOwner",
             Self::NotAnnounced { .. } => "NotAnnounced",
             Self::LocalPrefsDiffer { .. } => "LocalPrefsDiffer",
+            Self::NoSuchLink { .. } => "NoSuchLink",
+            Self::VipClaimed { .. } => "VipClaimed",
             Self::NoSlices { .. } => "NoSlices",
             Self::PortNotInSlices { .. } => "PortNotInSlices",
             Self::NoReadyBackend { .. } => "NoReadyBackend",
@@ -246,6 +262,8 @@ impl Problem {
             | Self::FrontendTaken { .. }
             | Self::ProtocolNotSupported { .. }
             | Self::NoOwner { .. }
+            | Self::NoSuchLink { .. }
+            | Self::VipClaimed { .. }
             | Self::TooManyBackends { .. }
             | Self::BackendImpossible { .. }
             | Self::BackendIsVip { .. }
@@ -340,6 +358,30 @@ impl fmt::Display for Problem {
                 f,
                 "no router is told of the addresses of {service}: BGPAdvertisements that select \
                  it say different localPref of one prefix to one peer; make them equal"
+            ),
+            Self::VipClaimed {
+                service,
+                vip,
+                mac,
+                held_back,
+            } => {
+                let so = if *held_back {
+                    "it is not announced until that stops"
+                } else {
+                    "clients may be led there"
+                };
+                write!(
+                    f,
+                    "the machine {mac}, which is no node, says to have {vip} of {service}: {so}; \
+                     find it and take the address from it, or from the pool"
+                )
+            }
+            Self::NoSuchLink { service, links } => write!(
+                f,
+                "nobody answers for the addresses of {service}: this node owns them, and none of \
+                 its uplinks is named {}; correct the interfaces of its L2Advertisements, or have \
+                 them select other nodes",
+                links.join(" or ")
             ),
             Self::NoSlices { service } => write!(
                 f,

@@ -15,7 +15,7 @@ use crate::clock;
 use crate::dataplane::attach::{Hook, pinned};
 use crate::dataplane::readback::{self, OWN_NODE};
 use crate::dataplane::view::{View, ip, text};
-use crate::dataplane::{kernel, pins::Pins};
+use crate::dataplane::{fence, kernel, pins::Pins};
 use crate::net::{self, Device};
 use crate::report::{ProblemRow, Report, Work};
 
@@ -211,11 +211,12 @@ fn uplinks(
 
 fn vips(pins: &Pins) -> anyhow::Result<Vec<Vip>> {
     let now = u64::try_from(clock::boottime().as_nanos()).unwrap_or(u64::MAX);
+    let fence = fence::fence(pins)?;
     let mut vips = readback::vips(pins)?;
     vips.sort_unstable_by_key(|(vip, _)| *vip);
     let vips = vips.into_iter().map(|(vip, value)| Vip {
         address: ip(vip),
-        state: match value.ownership(now) {
+        state: match value.ownership(fence, now) {
             Ownership::Ours => "ours",
             Ownership::Expired => "expired",
             Ownership::Others => "others",

@@ -3,7 +3,7 @@
 //! A step that fails ends the run. What holds then is what the maps hold, so
 //! it is read back; the next run starts from there. There is no rollback.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{MapError, PerCpuArray, PerCpuValues};
@@ -21,7 +21,6 @@ use super::frontends;
 use super::maps::{Maps, OpenError};
 use super::pins::Pins;
 use super::readback::{self, OWN_NODE, ReadError};
-use crate::clock;
 
 /// A write that failed. The steps before it are done, and it may be half done.
 #[derive(Debug, thiserror::Error)]
@@ -57,16 +56,19 @@ pub fn run(target: &mut impl Target, steps: &[Step]) -> Result<(), ApplyError> {
 pub struct Kernel {
     maps: Maps,
     pins: Pins,
-    /// For how long a VIP is answered for without a word from us.
-    lease: Duration,
+    /// The uplinks that VIPs are answered on, where they are not all.
+    links: BTreeMap<Addr, u32>,
 }
 
+/// Of every uplink there may be.
+const ALL_LINKS: u32 = u32::MAX;
+
 impl Kernel {
-    pub fn open(pins: &Pins, lease: Duration) -> Result<Self, OpenError> {
+    pub fn open(pins: &Pins) -> Result<Self, OpenError> {
         Ok(Self {
             maps: Maps::open(pins)?,
             pins: pins.clone(),
-            lease,
+            links: BTreeMap::new(),
         })
     }
 
@@ -94,14 +96,34 @@ impl Kernel {
         written("CONFIG", self.maps.config.set(0, config, 0))
     }
 
-    /// Says that this node owns a VIP, for as long as the lease, or that
-    /// another one does.
+    /// From now on VIPs are answered for on these uplinks (bit n: the n-th of
+    /// the configuration), and those not named on all. Those in `ours`, which
+    /// the maps have already, are put right.
+    pub fn set_links(
+        &mut self,
+        links: BTreeMap<Addr, u32>,
+        ours: &[Addr],
+    ) -> Result<(), ApplyError> {
+        self.links = links;
+        for vip in ours {
+            let there = self.maps.vips.get(vip, 0);
+            let links = self.links_of(*vip);
+            if there.is_ok_and(|there| there.owned_until_ns != 0 && there.links != links) {
+                self.put_vip(*vip, true)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn links_of(&self, vip: Addr) -> u32 {
+        self.links.get(&vip).copied().unwrap_or(ALL_LINKS)
+    }
+
+    /// Says that this node owns a VIP, for as long as the fence lets it, or
+    /// that another one does.
     pub fn put_vip(&mut self, vip: Addr, ours: bool) -> Result<(), ApplyError> {
         let value = if ours {
-            let until = clock::boottime() + self.lease;
-            VipValue {
-                owned_until_ns: u64::try_from(until.as_nanos()).unwrap_or(u64::MAX),
-            }
+            VipValue::ours(self.links_of(vip))
         } else {
             VipValue::OTHERS
         };
@@ -252,6 +274,8 @@ mod tests {
     use lb_core::model::Inputs;
     use lb_core::time::Timestamp;
     use proptest::prelude::*;
+
+    use std::time::Duration;
 
     use super::*;
 

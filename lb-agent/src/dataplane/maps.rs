@@ -106,7 +106,7 @@ pub fn raw(pins: &Pins, map: &'static str) -> Result<MapData, OpenError> {
     MapData::from_pin(pins.map(map)).map_err(|source| OpenError::Map { map, source })
 }
 
-fn typed<T>(pins: &Pins, map: &'static str) -> Result<T, OpenError>
+pub(super) fn typed<T>(pins: &Pins, map: &'static str) -> Result<T, OpenError>
 where
     T: TryFrom<Map, Error = MapError>,
 {

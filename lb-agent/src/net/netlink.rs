@@ -24,6 +24,8 @@ pub struct Device {
     pub mac: Mac,
     pub mtu: u32,
     pub up: bool,
+    /// Its cable is plugged in, or what stands for that.
+    pub carrier: bool,
     pub xdp: XdpState,
 }
 
@@ -73,6 +75,8 @@ pub(super) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Neighbour {
     pub(super) mac: Option<Mac>,
+    /// It did not answer when it was last asked.
+    pub(super) failed: bool,
     /// Somebody has set it by hand.
     pub(super) permanent: bool,
     /// The kernel keeps it fresh.
@@ -95,6 +99,7 @@ pub(super) async fn devices(handle: &Handle) -> Result<BTreeMap<u32, Device>, rt
             mac: [0; 6],
             mtu: 0,
             up: link.header.flags.contains(LinkFlags::Up),
+            carrier: link.header.flags.contains(LinkFlags::LowerUp),
             xdp: XdpState::None,
         };
         let mut ethernet = false;
@@ -155,9 +160,15 @@ pub(super) async fn addresses(handle: &Handle) -> Result<Vec<(u32, IpAddr)>, rtn
     Ok(addresses)
 }
 
-/// The devices of default routes.
-pub(super) async fn default_devices(handle: &Handle) -> Result<Vec<u32>, rtnetlink::Error> {
-    let mut devices = Vec::new();
+/// Default routes: their devices, and the gateways on them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Defaults {
+    pub(super) devices: Vec<u32>,
+    pub(super) gateways: Vec<(u32, IpAddr)>,
+}
+
+pub(super) async fn defaults(handle: &Handle) -> Result<Defaults, rtnetlink::Error> {
+    let mut defaults = Defaults::default();
     for request in [
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
         RouteMessageBuilder::<std::net::Ipv6Addr>::new().build(),
@@ -166,13 +177,24 @@ pub(super) async fn default_devices(handle: &Handle) -> Result<Vec<u32>, rtnetli
         while let Some(route) = routes.try_next().await? {
             let header = &route.header;
             if header.destination_prefix_length == 0 && header.kind == RouteType::Unicast {
-                devices.extend(oifs(&route));
+                let devices = oifs(&route);
+                let gateway = route
+                    .attributes
+                    .iter()
+                    .find_map(|attribute| match attribute {
+                        RouteAttribute::Gateway(gateway) => address_of(gateway),
+                        _ => None,
+                    });
+                if let (Some(gateway), [device]) = (gateway, &devices[..]) {
+                    defaults.gateways.push((*device, gateway));
+                }
+                defaults.devices.extend(devices);
             }
         }
     }
-    devices.sort_unstable();
-    devices.dedup();
-    Ok(devices)
+    defaults.devices.sort_unstable();
+    defaults.devices.dedup();
+    Ok(defaults)
 }
 
 fn oifs(route: &RouteMessage) -> Vec<u32> {
@@ -266,6 +288,7 @@ fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour)> {
     let mut address = None;
     let mut neighbour = Neighbour {
         mac: None,
+        failed: matches!(state, NeighbourState::Failed | NeighbourState::Incomplete),
         permanent: state == NeighbourState::Permanent,
         managed: false,
     };

@@ -6,35 +6,23 @@
 )]
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use etherparse::{ArpEthIpv4Packet, ArpOperation, EtherType, Ethernet2Header};
-use lb_core::model::Mac;
 use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
-
-const BROADCAST: Mac = [0xff; 6];
-/// The MAC of ff02::1, all nodes on the link (RFC 2464 §7).
-const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
-/// Neighbour advertisement (RFC 4861 §4.4): type, and the flag "override".
-const ADVERTISEMENT: u8 = 136;
-const OVERRIDE: u8 = 0x20;
-/// Option "target link-layer address" (RFC 4861 §4.6.1), 8 bytes.
-const TARGET_LINK_LAYER: [u8; 2] = [2, 1];
 
 /// Sends whole frames by any device, and receives none.
 #[derive(Debug)]
-pub(super) struct PacketSocket {
+pub(crate) struct PacketSocket {
     socket: Socket,
 }
 
 impl PacketSocket {
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // Protocol 0: nothing is delivered to it.
         let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking(), None)?;
         Ok(Self { socket })
     }
 
-    pub(super) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&self, ifindex: u32, frame: &[u8]) -> io::Result<()> {
         self.socket.send_to(frame, &by_device(ifindex)?).map(drop)
     }
 }
@@ -52,62 +40,16 @@ fn by_device(ifindex: u32) -> io::Result<SockAddr> {
     Ok(unsafe { SockAddr::new(storage, length) })
 }
 
-/// The frames that tell everybody on the link that `vip` is at `mac` now.
-pub(super) fn announcements(vip: IpAddr, mac: Mac) -> Vec<Vec<u8>> {
-    match vip {
-        // Both forms: some listen to one, some to the other (RFC 5944 §4.6).
-        IpAddr::V4(vip) => [ArpOperation::REQUEST, ArpOperation::REPLY]
-            .into_iter()
-            .map(|operation| gratuitous_arp(vip, mac, operation))
-            .collect(),
-        IpAddr::V6(vip) => vec![unsolicited_advertisement(vip, mac)],
-    }
-}
-
-/// Sender and target are the same (RFC 5944 §4.6).
-fn gratuitous_arp(vip: Ipv4Addr, mac: Mac, operation: ArpOperation) -> Vec<u8> {
-    let ethernet = Ethernet2Header {
-        source: mac,
-        destination: BROADCAST,
-        ether_type: EtherType::ARP,
-    };
-    let target_mac = if operation == ArpOperation::REPLY {
-        mac
-    } else {
-        [0; 6]
-    };
-    let arp = ArpEthIpv4Packet {
-        operation,
-        sender_mac: mac,
-        sender_ipv4: vip.octets(),
-        target_mac,
-        target_ipv4: vip.octets(),
-    };
-    let mut frame = ethernet.to_bytes().to_vec();
-    frame.extend_from_slice(&arp.to_bytes());
-    frame
-}
-
-/// RFC 4861 §7.2.6: to all nodes, not solicited, override set.
-fn unsolicited_advertisement(vip: Ipv6Addr, mac: Mac) -> Vec<u8> {
-    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
-    let mut payload = Vec::with_capacity(24);
-    payload.extend_from_slice(&vip.octets());
-    payload.extend_from_slice(&TARGET_LINK_LAYER);
-    payload.extend_from_slice(&mac);
-    let mut frame = Vec::new();
-    etherparse::PacketBuilder::ethernet2(mac, ALL_NODES_MAC)
-        .ipv6(vip.octets(), all_nodes.octets(), 255)
-        .icmpv6_raw(ADVERTISEMENT, 0, [OVERRIDE, 0, 0, 0])
-        .write(&mut frame, &payload)
-        .expect("a vector takes any number of bytes");
-    frame
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::net::Ipv6Addr;
 
+    use lb_core::l2::wire::{announcements, probe};
+    use lb_core::model::Mac;
+
+    /// The MAC of ff02::1, all nodes on the link (RFC 2464 §7).
+    const ALL_NODES_MAC: Mac = [0x33, 0x33, 0, 0, 0, 1];
+    const BROADCAST: Mac = [0xff; 6];
     const MAC: Mac = [2, 0, 0, 0, 0, 9];
 
     #[test]
@@ -142,5 +84,31 @@ mod tests {
         let slice = etherparse::Icmpv6Slice::from_slice(icmp).unwrap();
         let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
         assert!(slice.is_checksum_valid(vip.octets(), all_nodes.octets()));
+    }
+
+    #[test]
+    fn a_probe_asks_without_saying_anything() {
+        let arp = &probe("192.0.2.80".parse().unwrap(), MAC)[14..];
+        // RFC 5227 §1.1: a request, the sender's address is zero.
+        assert_eq!(arp[6..8], [0, 1]);
+        assert_eq!(arp[8..14], MAC);
+        assert_eq!(arp[14..18], [0; 4]);
+        assert_eq!(arp[24..28], [192, 0, 2, 80]);
+        let vip: Ipv6Addr = "2001:db8::80".parse().unwrap();
+        let frame = probe(vip.into(), MAC);
+        assert_eq!(frame[..6], [0x33, 0x33, 0xff, 0, 0, 0x80]);
+        let packet = etherparse::SlicedPacket::from_ethernet(&frame).unwrap();
+        let Some(etherparse::NetSlice::Ipv6(ip)) = &packet.net else {
+            panic!("{packet:?}");
+        };
+        let ip = ip.header();
+        assert_eq!(ip.source_addr(), Ipv6Addr::UNSPECIFIED);
+        assert_eq!(ip.hop_limit(), 255);
+        let Some(etherparse::TransportSlice::Icmpv6(icmp)) = &packet.transport else {
+            panic!("{packet:?}");
+        };
+        assert_eq!(icmp.slice()[..2], [135, 0]);
+        assert_eq!(icmp.slice()[8..24], vip.octets());
+        assert!(icmp.is_checksum_valid(ip.source(), ip.destination()));
     }
 }

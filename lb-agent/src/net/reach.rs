@@ -132,6 +132,7 @@ mod tests {
             mac: [2, 0, 0, 0, 0, 1],
             mtu: 1500,
             up: true,
+            carrier: true,
             xdp: XdpState::None,
         }
     }
@@ -139,6 +140,7 @@ mod tests {
     fn neighbour(mac: u8) -> Neighbour {
         Neighbour {
             mac: Some([2, 0, 0, 0, 0, mac]),
+            failed: false,
             permanent: false,
             managed: true,
         }

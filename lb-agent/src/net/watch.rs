@@ -13,12 +13,13 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use lb_core::fence::{Arbiter, Gateway, Signals};
 use lb_core::model::{Links, NodeName};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::netlink::{self, Device};
+use super::netlink::{self, Defaults, Device};
 use super::reach::{Machine, uplinks};
 
 /// Kernel messages come in swarms.
@@ -48,8 +49,30 @@ pub struct NetFacts {
     pub question: Option<Question>,
     pub uplinks: Vec<Device>,
     pub links: Links,
+    /// The gateways of default routes by uplinks, and whether they answer.
+    pub gateways: BTreeMap<(u32, IpAddr), bool>,
     /// Names of the devices in `links.pods`.
     pub pod_devices: BTreeMap<u32, String>,
+}
+
+impl NetFacts {
+    /// What links and gateways say about whether this node is cut off.
+    #[must_use]
+    pub fn signals(&self) -> Signals {
+        let gateway = if self.gateways.is_empty() {
+            Gateway::None
+        } else if self.gateways.values().any(|answers| *answers) {
+            Gateway::Answers
+        } else {
+            Gateway::Silent
+        };
+        Signals {
+            // Before they are known, nothing is known against them.
+            carrier: self.uplinks.is_empty() || self.uplinks.iter().any(|uplink| uplink.carrier),
+            gateway,
+            arbiter: Arbiter::Unknown,
+        }
+    }
 }
 
 /// Why the kernel cannot be asked.
@@ -153,11 +176,7 @@ impl Watcher {
         }
         self.remember(&mut machine);
         let addresses = netlink::addresses(&self.handle).await?;
-        let defaults = if self.named.is_empty() {
-            netlink::default_devices(&self.handle).await?
-        } else {
-            Vec::new()
-        };
+        let defaults = netlink::defaults(&self.handle).await?;
         let links = machine.links(&question.nodes, &question.own, &question.pods);
         let pod_devices = links.pods.values().filter_map(|ifindex| {
             let device = machine.devices.get(ifindex)?;
@@ -168,8 +187,9 @@ impl Watcher {
             &machine.devices,
             &addresses,
             &question.own,
-            &defaults,
+            &defaults.devices,
         );
+        let gateways = self.gateways(&defaults, &uplinks, &machine).await;
         for uplink in &mut uplinks {
             // Ours to change, and no reason to look at everything again.
             uplink.xdp = netlink::XdpState::None;
@@ -178,8 +198,31 @@ impl Watcher {
             question: Some(question.clone()),
             uplinks,
             pod_devices: pod_devices.collect(),
+            gateways,
             links,
         })
+    }
+
+    /// Has the kernel ask the gateways again and again, and says which answer.
+    async fn gateways(
+        &self,
+        defaults: &Defaults,
+        uplinks: &[Device],
+        machine: &Machine,
+    ) -> BTreeMap<(u32, IpAddr), bool> {
+        let is_uplink = |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex);
+        let mut gateways = BTreeMap::new();
+        for (ifindex, address) in defaults.gateways.iter().filter(|(i, _)| is_uplink(*i)) {
+            let known = machine.neighbours.get(&(*ifindex, *address));
+            if !known.is_some_and(|known| known.managed || known.permanent)
+                && let Err(error) = netlink::manage(&self.handle, *ifindex, *address).await
+            {
+                tracing::warn!(%address, %error, "cannot have the gateway watched");
+            }
+            let answers = known.is_some_and(|known| known.mac.is_some() && !known.failed);
+            gateways.insert((*ifindex, *address), answers);
+        }
+        gateways
     }
 
     async fn look(&self, question: &Question) -> Result<Machine, rtnetlink::Error> {

@@ -1,12 +1,15 @@
 //! What a run says: in the log, and in the report that `lb-agent status` reads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_core::config::Configuration;
-use lb_core::desired::Desired;
+use lb_core::desired::{Desired, Vip};
 use lb_core::ipam::Assignment;
+use lb_core::owner::Absent;
 use lb_core::problem::{Problem, Severity};
+use lb_core::shared::SharedMap;
 
 use super::Reconciler;
 use super::stopwatch::Stopwatch;
@@ -16,6 +19,7 @@ use crate::dataplane::attach::AttachError;
 use crate::dataplane::readback::ReadError;
 use crate::report::ProblemRow;
 use crate::report::addresses::Addresses;
+use crate::report::vips::Vips;
 
 /// Of one kind of problem that comes up at once, this many are logged.
 const SAID_MOST: usize = 10;
@@ -24,6 +28,9 @@ const REPORTED_MOST: usize = 200;
 
 /// What addresses are worked out from, and what they are.
 pub(super) type AddressesOf = (Option<Arc<Configuration>>, Arc<Assignment>);
+
+/// What the file of VIPs is made of.
+pub(super) type VipsOf = (SharedMap<IpAddr, Arc<Vip>>, Arc<Absent>);
 
 /// Something that is to be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +157,25 @@ impl Reconciler {
             Ok(()) => self.addresses = Some(of),
             Err(error) => {
                 tracing::warn!(folder = %folder.display(), %error, "cannot write the addresses");
+            }
+        }
+    }
+
+    /// For `lb-agent vips`, whenever it is something else.
+    pub(super) fn write_vips(&mut self, desired: &Desired) {
+        let of = (desired.vips.clone(), desired.absent.clone());
+        if let Some((vips, absent)) = &self.vips_of
+            && vips.is_same(&of.0)
+            && *absent == of.1
+        {
+            return;
+        }
+        let folder = &self.settings.run_folder;
+        let vips = Vips::new(desired, &self.vips, clock::wall());
+        match vips.write(folder) {
+            Ok(()) => (self.vips, self.vips_of) = (vips, Some(of)),
+            Err(error) => {
+                tracing::warn!(folder = %folder.display(), %error, "cannot write the VIPs");
             }
         }
     }

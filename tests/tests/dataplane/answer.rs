@@ -3,8 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use lb_common::verdict::Reason;
+use lb_tests::object::Ran;
 use lb_tests::object::action::{XDP_DROP, XDP_PASS, XDP_TX};
-use lb_tests::object::world::{BOTH, Family, ROUTER_MAC, UPLINK_MAC, World, frame, port};
+use lb_tests::object::world::{
+    BOTH, Family, NODE_MAC, ROUTER_MAC, UPLINK_MAC, World, frame, node, port,
+};
 use lb_tests::packet::{Seen, Transport, ethernet, icmp, tagged};
 
 use crate::{expect, expect_frame};
@@ -99,6 +102,111 @@ fn somebody_else_with_our_vip_is_noticed() {
         let sent = ethernet(BROADCAST, ROUTER_MAC, 0x0806, &announcement);
         let ran = world.ingress(&sent);
         expect_frame(&ran, XDP_PASS, &[Reason::arp_foreign_answer], &sent);
+    }
+}
+
+/// Somebody on the link says to have `vip`: by an announcement, and by an
+/// answer to a question of ours.
+fn claims(family: Family, vip: IpAddr, mac: [u8; 6]) -> [Vec<u8>; 2] {
+    match family {
+        Family::V4 => [1, 2].map(|operation| {
+            let claim = arp(operation, (mac, vip), ([0; 6], vip));
+            ethernet(BROADCAST, mac, 0x0806, &claim)
+        }),
+        Family::V6 => [0x20, 0x60].map(|flags| {
+            let all_nodes = "ff02::1".parse().expect("an address");
+            let group_mac = [0x33, 0x33, 0, 0, 0, 1];
+            let mut claim = advertisement(group_mac, all_nodes, vip, flags);
+            claim[6..12].copy_from_slice(&mac);
+            claim
+        }),
+    }
+}
+
+#[test]
+fn who_says_to_have_a_vip_is_noted_unless_it_may() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        let (ours, others) = (family.vip(0).ip(), family.others_vip());
+        let unnoticed = match family {
+            Family::V4 => Reason::arp_not_for_us,
+            Family::V6 => Reason::not_for_us,
+        };
+        for (vip, mac, noticed, node) in [
+            (ours, ROUTER_MAC, true, 0),
+            (ours, NODE_MAC, true, node::SAME_LINK),
+            (others, ROUTER_MAC, true, 0),
+            (others, NODE_MAC, false, 0),
+        ] {
+            for sent in claims(family, vip, mac) {
+                world.forget_claims().expect("the map can be emptied");
+                let ran = world.ingress(&sent);
+                let reason = if noticed {
+                    Reason::arp_foreign_answer
+                } else {
+                    unnoticed
+                };
+                expect_frame(&ran, XDP_PASS, &[reason], &sent);
+                let claims = world.claims().expect("the map can be read");
+                let seen: Vec<_> = claims
+                    .iter()
+                    .map(|(vip, c)| (*vip, c.mac, c.node))
+                    .collect();
+                let expected: &[_] = if noticed {
+                    &[(vip.into(), mac, node)]
+                } else {
+                    &[]
+                };
+                assert_eq!(seen, expected, "{vip} at {mac:02x?}");
+            }
+        }
+    }
+}
+
+/// What a question about a VIP of ours meets.
+fn ask(world: &mut World, family: Family) -> Ran {
+    let vip = family.vip(0).ip();
+    match family {
+        Family::V4 => world.ingress(&who_has(vip)),
+        Family::V6 => {
+            let (group, group_mac) = solicited_node(vip);
+            let asked = solicitation(family.client().ip(), group, vip, true);
+            world.ingress(&ethernet(group_mac, ROUTER_MAC, 0x86dd, &asked))
+        }
+    }
+}
+
+#[test]
+fn nothing_is_answered_behind_the_fence() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for family in BOTH {
+        world.fence(1).expect("written");
+        expect(&ask(&mut world, family), XDP_DROP, &[Reason::vip_expired]);
+        world.fence(u64::MAX).expect("written");
+        assert_eq!(ask(&mut world, family).action, XDP_TX);
+    }
+}
+
+#[test]
+fn a_vip_is_answered_for_on_its_links_only() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    for (family, silent) in [
+        (Family::V4, Reason::arp_not_owner),
+        (Family::V6, Reason::ndp_not_owner),
+    ] {
+        let vip = family.vip(0).ip();
+        // Of the second uplink, and packets come by the first.
+        world.vip_on(vip, 0b10).expect("written");
+        expect(&ask(&mut world, family), XDP_DROP, &[silent]);
+        world.vip_on(vip, 0b01).expect("written");
+        assert_eq!(ask(&mut world, family).action, XDP_TX);
+        world.vip_on(vip, u32::MAX).expect("written");
     }
 }
 

@@ -204,7 +204,7 @@ impl Memo {
 
     /// Among those that are there. True: somebody came or went.
     fn elect(&mut self, inputs: &Inputs) -> bool {
-        let absent = Absent::new(&inputs.members, &inputs.facts.nodes);
+        let absent = Absent::new(inputs);
         let changed = *self.absent != absent;
         if changed {
             self.absent = Arc::new(absent);

@@ -1,6 +1,6 @@
 //! Everything that the desired state is a function of.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
@@ -53,4 +53,7 @@ pub struct Inputs {
     pub secret: Vec<u8>,
     pub links: Links,
     pub members: Members,
+    /// Nodes whose VIPs may be taken over, as the fence finds; none: there is
+    /// no fence, and members that are down are free.
+    pub free: Option<BTreeSet<NodeName>>,
 }

@@ -46,6 +46,7 @@ pub(crate) fn cluster() -> Inputs {
         secret: b"secret".to_vec(),
         links: Links::default(),
         members: Members::default(),
+        free: None,
     }
 }
 

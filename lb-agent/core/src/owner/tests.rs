@@ -289,15 +289,27 @@ fn who_is_not_there_does_not_own_and_says_why() {
         let others = others.map(|name| (name, self::member(MemberState::Alive)));
         let mut by_node = BTreeMap::from(others);
         by_node.extend(member.map(|member| (node.clone(), member)));
-        let members = Members {
+        let mut inputs = inputs.clone();
+        inputs.members = Members {
             by_node,
             settled: true,
         };
-        let absent = Absent::new(&members, &inputs.facts.nodes);
+        let absent = Absent::new(&inputs);
         assert_eq!(outcome.why_not(&node, &absent), expected);
         let first = outcome.present(&absent).next().unwrap();
         assert_eq!(*first == node, expected.is_none(), "{expected:?}");
     }
+}
+
+#[test]
+fn with_a_fence_it_says_who_is_down() {
+    let node = NodeName::new("node-b");
+    let mut inputs = nodes("10.0.0.1", &ABC).silent(&["node-b"]);
+    inputs.free = Some([].into());
+    assert_eq!(Absent::new(&inputs).why(&node), None, "not free yet");
+    let mut inputs = nodes("10.0.0.1", &ABC).silent(&[]);
+    inputs.free = Some([node.clone()].into());
+    assert_eq!(Absent::new(&inputs).why(&node), Some(NotCandidate::Down));
 }
 
 proptest! {

@@ -1,0 +1,270 @@
+//! The fence at work: renewals to other agents, and the moment in the kernel
+//! until which this node answers for its VIPs.
+//!
+//! In: who is there ([`Members`], none where there is no gossip), other agents'
+//! renewals, the links' and the gateway's state, which election the kernel
+//! holds. Out: renewals, `FENCE`, and whose VIPs are free ([`Findings`]).
+//!
+//! It has a thread of its own, as reconciling may take longer than the lease.
+//! Ending it at any moment leaves what the kernel was told, which lapses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::thread;
+
+pub use lb_core::fence::Timing;
+use lb_core::fence::{Fence, Lapse, Output, Renewal, Signals, Standing};
+use lb_core::model::{MemberState, Members, NodeName};
+use lb_core::time::Timestamp;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::dataplane::fence::FenceMap;
+use crate::net::NetFacts;
+use crate::{clock, random};
+
+/// To or from an agent: its node, and what is said.
+pub type Datagram = (NodeName, Vec<u8>);
+
+/// What the fence finds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Findings {
+    /// Nodes whose VIPs may be taken over.
+    pub free: BTreeSet<NodeName>,
+    pub standing: Standing,
+    /// All agents are heard.
+    pub whole: bool,
+}
+
+impl Default for Findings {
+    fn default() -> Self {
+        Self {
+            free: BTreeSet::new(),
+            standing: Standing::Lapsed(Lapse::Starting),
+            whole: true,
+        }
+    }
+}
+
+/// The way to other agents.
+#[derive(Debug)]
+pub struct Peers {
+    pub members: watch::Receiver<Members>,
+    pub received: mpsc::Receiver<Datagram>,
+    pub sent: mpsc::Sender<Datagram>,
+}
+
+#[derive(Debug)]
+pub struct Hears {
+    /// None: this agent is the only one, as far as it can know.
+    pub peers: Option<Peers>,
+    pub signals: watch::Receiver<Signals>,
+    /// The nodes that were free in the election that the kernel holds; none
+    /// before the first.
+    pub elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
+    /// Another node has announced a VIP of ours.
+    pub opposed: mpsc::Receiver<()>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub node: NodeName,
+    pub timing: Timing,
+}
+
+/// Runs in a thread of its own until one of those it hears from ends; what is
+/// returned ends with it.
+pub fn start(
+    settings: Settings,
+    map: FenceMap,
+    hears: Hears,
+    findings: watch::Sender<Findings>,
+) -> io::Result<oneshot::Receiver<()>> {
+    let (ended, end) = oneshot::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()?;
+    thread::Builder::new()
+        .name("fence".to_owned())
+        .spawn(move || {
+            runtime.block_on(Driver::new(settings, map, findings).run(hears));
+            // Whoever waited may be gone too.
+            let _told = ended.send(());
+        })?;
+    Ok(end)
+}
+
+struct Driver {
+    fence: Fence,
+    map: FenceMap,
+    findings: watch::Sender<Findings>,
+    said: Option<Standing>,
+    failed: bool,
+}
+
+impl Driver {
+    fn new(settings: Settings, map: FenceMap, findings: watch::Sender<Findings>) -> Self {
+        let Settings { node, timing } = settings;
+        Self {
+            fence: Fence::new(node, random::number(), timing, clock::now()),
+            map,
+            findings,
+            said: None,
+            failed: false,
+        }
+    }
+
+    async fn run(mut self, mut hears: Hears) {
+        let mut peers = hears.peers.take();
+        if peers.is_none() {
+            self.fence.peers(&BTreeMap::new(), clock::now());
+        }
+        loop {
+            self.drain(peers.as_ref());
+            let left = self.fence.deadline().since(clock::now());
+            let going_on = tokio::select! {
+                biased;
+                () = tokio::time::sleep(left) => {
+                    self.fence.handle_timeout(clock::now());
+                    true
+                }
+                received = next(&mut peers) => match received {
+                    Some(Heard::Renewal((from, bytes))) => {
+                        self.receive(&from, &bytes);
+                        true
+                    }
+                    Some(Heard::Members(members)) => {
+                        self.take_members(&members);
+                        true
+                    }
+                    None => false,
+                },
+                changed = hears.signals.changed() => {
+                    let signals = *hears.signals.borrow_and_update();
+                    self.fence.signals(signals, clock::now());
+                    changed.is_ok()
+                }
+                changed = hears.elected.changed() => {
+                    let elected = hears.elected.borrow_and_update().clone();
+                    if let Some(elected) = elected {
+                        self.fence.applied(&elected, clock::now());
+                    }
+                    changed.is_ok()
+                }
+                opposed = hears.opposed.recv() => {
+                    self.fence.opposed(clock::now());
+                    opposed.is_some()
+                }
+            };
+            if !going_on {
+                return;
+            }
+        }
+    }
+
+    fn take_members(&mut self, members: &Members) {
+        if !members.settled {
+            return;
+        }
+        let there = members.by_node.iter().filter_map(|(node, member)| {
+            let gone = member.state == MemberState::Leaving && member.returns_by.is_none();
+            (!gone).then(|| (node.clone(), member.returns_by))
+        });
+        self.fence.peers(&there.collect(), clock::now());
+    }
+
+    fn receive(&mut self, from: &NodeName, bytes: &[u8]) {
+        match Renewal::decode(bytes) {
+            Ok(renewal) => self.fence.handle_renewal(from, &renewal, clock::now()),
+            Err(error) => tracing::debug!(%from, %error, "not used"),
+        }
+    }
+
+    /// Sends, tells the kernel, and tells the reconciler.
+    fn drain(&mut self, peers: Option<&Peers>) {
+        while let Some(Output::Send(to, renewal)) = self.fence.poll_output() {
+            if let Some(peers) = peers {
+                // Full: lost, as it may be on the wire.
+                let _full = peers.sent.try_send((to, renewal.encode()));
+            }
+        }
+        let expiry = self.fence.expiry(clock::now());
+        // What an earlier process was granted lapses by itself.
+        if expiry.standing != Standing::Lapsed(Lapse::Starting) {
+            self.write(expiry.until);
+        }
+        self.say(expiry.standing);
+        let whole = self.fence.is_whole();
+        let last = self.findings.borrow();
+        let same = last.free == *self.fence.free()
+            && last.standing == expiry.standing
+            && last.whole == whole;
+        drop(last);
+        if !same {
+            let free = self.fence.take();
+            self.findings.send_replace(Findings {
+                free,
+                standing: expiry.standing,
+                whole,
+            });
+        }
+    }
+
+    fn write(&mut self, until: Option<Timestamp>) {
+        match self.map.set(until) {
+            Ok(()) => self.failed = false,
+            Err(error) if !self.failed => {
+                self.failed = true;
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "VIPs are not renewed: this node stops answering");
+            }
+            Err(_again) => {}
+        }
+    }
+
+    fn say(&mut self, standing: Standing) {
+        if self.said == Some(standing) {
+            return;
+        }
+        self.said = Some(standing);
+        match standing {
+            Standing::Lapsed(lapse) if lapse != Lapse::Starting => {
+                tracing::warn!(reason = lapse.name(), "not answering for VIPs: {lapse}");
+            }
+            _ => tracing::info!(standing = standing.name(), "answering for VIPs"),
+        }
+    }
+}
+
+/// Passes on what links and gateways say until one of the two ends has gone.
+pub async fn watch_signals(mut net: watch::Receiver<NetFacts>, signals: watch::Sender<Signals>) {
+    while net.changed().await.is_ok() {
+        let now = net.borrow_and_update().signals();
+        signals.send_if_modified(|last| {
+            let changed = *last != now;
+            *last = now;
+            changed
+        });
+        if signals.is_closed() {
+            return;
+        }
+    }
+}
+
+enum Heard {
+    Renewal(Datagram),
+    Members(Members),
+}
+
+/// What comes next from other agents; none: nothing will any more.
+async fn next(peers: &mut Option<Peers>) -> Option<Heard> {
+    let Some(peers) = peers else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        received = peers.received.recv() => received.map(Heard::Renewal),
+        changed = peers.members.changed() => {
+            changed.ok()?;
+            Some(Heard::Members(peers.members.borrow_and_update().clone()))
+        }
+    }
+}
