@@ -4,7 +4,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{
     backend::BackendRef,
-    flow::{FlowKey, L4},
+    flow::FlowKey,
     fragment::{FragmentKey, FragmentValue},
     frontend::FrontendKey,
     plain::plain,
@@ -21,12 +21,14 @@ pub struct Pending {
     pub flow: FlowKey,
     /// Where it is in the frame.
     pub located: Located,
-    pub l4: L4,
-    /// Where its frontend is: `frontend::place`.
+    /// Its frontend: where it is (`frontend::place`), its id and its flags.
     pub place: u32,
+    pub frontend: u32,
+    pub frontend_flags: u32,
     /// Its slot in the frontend's table.
     pub slot: Slot,
-    pub frontend: u32,
+    /// `Config::zero`.
+    pub zero: u32,
     pub backend: BackendRef,
     /// Client's port as the pod sees it, initial state, delivery: packed as
     /// the program likes.
@@ -37,6 +39,8 @@ pub struct Pending {
     pub frontend_key: FrontendKey,
     pub fragment_key: FragmentKey,
     pub fragment: FragmentValue,
+    /// Not 0: the table of flows was asked, and does not have it.
+    pub is_stranger: u32,
 }
 plain!(Pending);
 
@@ -57,7 +61,7 @@ pub struct Located {
     /// Marked, inside an outer header: packed as the program likes.
     pub came: u32,
     /// Not 0: the first fragment of a datagram, with this identification and
-    /// so many bytes of it.
+    /// so many bytes of it, which else mean nothing.
     pub is_fragment: u32,
     pub identification: u32,
     pub fragment_len: u32,

@@ -245,6 +245,14 @@ pub const fn plainly(segment: Segment, slot: Slot) -> Target {
     }
 }
 
+/// Whether [`decide`] asks for an established flow before anything else, so
+/// that one who has found it need ask no more.
+#[inline(always)]
+pub const fn begins_with_flows(segment: Segment, slot: Slot) -> bool {
+    let home = if slot.now.0 == 0 { slot.next } else { slot.now };
+    !matches!(segment, Segment::Syn) && home.is_local()
+}
+
 /// A client's packet whose pod lives elsewhere: no state, no lookup.
 #[inline(always)]
 fn at_ingress(

@@ -79,6 +79,20 @@ pub struct Tcp {
     pub urgent: u16,
 }
 
+impl Tcp {
+    /// Bytes of the header, as it says itself.
+    #[inline(always)]
+    pub fn header_len(&self) -> u32 {
+        u32::from(self.offset >> 4) * 4
+    }
+
+    /// SYN and FIN take a number each (RFC 9293 §3.4).
+    #[inline(always)]
+    pub fn sequence_of_flags(&self) -> u32 {
+        u32::from(self.flags & 1) + u32::from((self.flags >> 1) & 1)
+    }
+}
+
 /// RFC 768.
 #[repr(C)]
 pub struct Udp {

@@ -4,8 +4,7 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_common::{
     backend::{BackendRef, BackendValue},
-    config::Config,
-    flow::{Embryo, FlowValue, L4, TCP, at_or_after, embryo, state, tcp_flags},
+    flow::{Embryo, FlowValue, TCP, at_or_after, embryo, state, tcp_flags},
     fragment::what,
     frontend::flags,
     pending::Pending,
@@ -18,10 +17,12 @@ use crate::{
     count,
     establish::{self, How, reverse_key},
     fragment,
+    header::Tcp,
     locate::Packet,
     lookup::{Lookup, embryo_set, tag},
     maps::{self, TCP_REVERSE, find},
     packet::Frame,
+    parse::At,
     reject::Answer,
     select::{segment, to_node},
     step::{Hint, Stage, Step, flatten},
@@ -38,25 +39,23 @@ pub extern "C" fn lb_here(ctx: *mut xdp_md, hint: u32) -> u32 {
 
 #[inline(always)]
 fn here(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
-    let config = maps::config().ok_or(Reason::not_for_us)?;
     let pending = maps::pending().ok_or(Reason::not_for_us)?;
-    let l4 = &pending.l4;
+    let in_hand = &InHand::new(ctx, pending).ok_or(Reason::malformed_for_vip)?;
     let came = Came::of_bits(pending.located.came);
-    let frame = Frame::of_xdp(ctx, config);
-    let frontend = maps::frontend_at(pending.place).ok_or(Reason::not_for_us)?;
-    let segment = segment(pending.flow.protocol as u8, l4.flags);
-    let mut lookup = Lookup::new(config, frame, came, frontend, &pending.flow, segment);
-    lookup.l4 = Some(l4);
+    let segment = segment(in_hand.at.protocol, in_hand.tcp_flags);
+    let mut lookup = Lookup::new(in_hand.frame, came, pending, segment);
+    lookup.ack = in_hand.ack();
+    lookup.compares_ack = true;
     let code = coded(segment, came.marked(), pending.slot, &mut lookup);
     match code.kind() {
         kind::HAND_OVER => {
-            let packet = &Packet::of_pending(ctx, config, pending);
-            to_node(packet, code.node(), code.marked(), frontend.id)
+            let packet = &Packet::of_pending(ctx, pending);
+            to_node(packet, code.node(), code.marked(), pending.frontend)
         }
         kind::REJECT => Err(Step::answer(Answer::NoBackend)),
         kind::UNSETTLED => Err(Reason::unsettled.into()),
         kind::STRANDED => Err(Reason::stranded.into()),
-        _ => deliver(&InHand { ctx, pending }, code, &mut lookup, hint),
+        _ => deliver(in_hand, code, &mut lookup, hint),
     }
 }
 
@@ -64,14 +63,65 @@ fn here(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
 /// from them.
 struct InHand<'a> {
     ctx: *mut xdp_md,
+    frame: Frame,
+    at: At,
+    /// For UDP 0, like the numbers.
+    tcp_flags: u8,
+    /// In network order: most packets need none of them.
+    seq: u32,
+    ack: u32,
     pending: &'a Pending,
 }
 
-impl InHand<'_> {
-    /// To be made where it is used, and not before.
+impl<'a> InHand<'a> {
+    /// None: it has fewer bytes than it had, which cannot be.
     #[inline(always)]
-    fn packet(&self, config: &Config) -> Packet {
-        Packet::of_pending(self.ctx, config, self.pending)
+    fn new(ctx: *mut xdp_md, pending: &'a Pending) -> Option<Self> {
+        let frame = Frame::with_zero(ctx, pending.zero);
+        let at = At::of_pending(pending);
+        let (mut tcp_flags, mut seq, mut ack) = (0, 0, 0);
+        if at.protocol == TCP {
+            let tcp = frame.header::<Tcp>(at.l4)?;
+            (tcp_flags, seq, ack) = (tcp.flags, tcp.seq, tcp.ack);
+        }
+        Some(Self {
+            ctx,
+            frame,
+            at,
+            tcp_flags,
+            seq,
+            ack,
+            pending,
+        })
+    }
+
+    /// The number that its sequence space begins with.
+    #[inline(always)]
+    fn seq(&self) -> u32 {
+        u32::from_be(self.seq)
+    }
+
+    #[inline(always)]
+    fn ack(&self) -> u32 {
+        u32::from_be(self.ack)
+    }
+
+    /// The number that follows its sequence space.
+    #[inline(always)]
+    fn seq_end(&self) -> u32 {
+        let Some(tcp) = self.frame.header::<Tcp>(self.at.l4) else {
+            return 0;
+        };
+        let header = (self.at.l4 - self.at.l3) as u32 + tcp.header_len();
+        let payload = self.pending.located.len.wrapping_sub(header);
+        let numbers = payload.wrapping_add(tcp.sequence_of_flags());
+        self.seq().wrapping_add(numbers)
+    }
+
+    /// For what is rare: it is much to copy.
+    #[inline(always)]
+    fn packet(&self) -> Packet {
+        Packet::of_pending(self.ctx, self.pending)
     }
 }
 
@@ -83,50 +133,48 @@ fn deliver(
     lookup: &mut Lookup<'_>,
     hint: Hint,
 ) -> Result<Step, Step> {
-    let (config, l4) = (lookup.config, &in_hand.pending.l4);
-    let direct = lookup.frontend.flags & flags::DIRECT != 0;
+    let direct = lookup.flags & flags::DIRECT != 0;
+    let own_port = lookup.flow.client_port;
     let mut enters = false;
     let id = code.backend_id();
     let (reason, backend, client_port) = match code.kind() {
         kind::ESTABLISHED => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
             let flow = lookup.established.take().ok_or(Reason::stranded)?;
-            follow(flow, l4, lookup, backend);
+            follow(flow, in_hand, lookup, backend);
             (Reason::delivered_established, backend, flow.pod_client_port)
         }
         kind::EMBRYONIC => {
             let backend = lookup.backend.ok_or(Reason::stranded)?;
             let embryo = lookup.embryo.take().ok_or(Reason::stranded)?;
-            enters = grow(embryo, l4, lookup, code.backend(), direct);
-            (Reason::delivered_embryonic, backend, l4.src_port)
+            enters = grow(embryo, in_hand, lookup, code.backend(), direct);
+            (Reason::delivered_embryonic, backend, own_port)
         }
         kind::NEW => {
             let backend = maps::backend(id).ok_or(Reason::stranded)?;
-            let client_port = begin(l4, lookup, id, backend, direct, hint)?;
+            let client_port = begin(in_hand, lookup, id, backend, direct, hint)?;
             (Reason::delivered_new, backend, client_port)
         }
         _ => {
             let backend = maps::backend(id).ok_or(Reason::stranded)?;
-            if l4.flags & tcp_flags::RST == 0 {
-                conceive(l4, lookup, id, backend, embryo::ADOPTED, direct);
+            if in_hand.tcp_flags & tcp_flags::RST == 0 {
+                conceive(in_hand, lookup, id, backend, embryo::ADOPTED, direct);
             }
-            (Reason::delivered_pick, backend, l4.src_port)
+            (Reason::delivered_pick, backend, own_port)
         }
     };
-    count::backend(id, in_hand.pending.located.len);
-    let ip = &in_hand.packet(config).ip;
-    let target = Target::local(id);
-    let frontend = lookup.frontend.id;
-    let first = fragment::prepare(ip, frontend, target, what::DELIVERED, backend.addr);
+    let located = &in_hand.pending.located;
+    count::backend(id, located.len);
     let direct_ifindex = if direct { backend.ifindex } else { 0 };
-    let action = to_pod(
-        &in_hand.packet(config),
-        backend,
-        client_port,
-        direct_ifindex,
-    )?;
+    let action = to_pod(in_hand, backend, client_port, direct_ifindex)?;
+    let mut first = false;
+    if located.is_fragment != 0 {
+        let (ip, target) = (&in_hand.packet().ip, Target::local(id));
+        first = fragment::prepare(ip, lookup.frontend, target, what::DELIVERED, backend.addr);
+    }
+    let around = Came::of_bits(located.came).around();
     Ok(Step::done(reason, action)
-        .and_uncover(leave_cover(&in_hand.packet(config)))
+        .and_uncover(around && leave_cover(&in_hand.packet()))
         .and_enter(enters)
         .and_remember(first))
 }
@@ -135,9 +183,6 @@ fn deliver(
 /// begins elsewhere after that.
 #[inline(always)]
 fn leave_cover(packet: &Packet) -> bool {
-    if !packet.came.around() {
-        return false;
-    }
     let Some(pending) = maps::pending() else {
         return false;
     };
@@ -148,46 +193,50 @@ fn leave_cover(packet: &Packet) -> bool {
 /// Translates, removes what other nodes put around, and passes on.
 #[inline(always)]
 fn to_pod(
-    packet: &Packet,
+    in_hand: &InHand<'_>,
     backend: &BackendValue,
     client_port: u16,
     direct_ifindex: u32,
 ) -> Result<u32, Step> {
-    let ip = &packet.ip;
-    // The stack takes a hop off by itself.
+    let InHand {
+        ref frame,
+        at,
+        pending,
+        ..
+    } = *in_hand;
     if direct_ifindex != 0 {
-        if ip.ttl <= 1 {
-            return Err(Step::answer(Answer::TimeExceeded));
-        }
-        translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+        translate::as_the_stack(frame, at, pending.located.ttl as u8)?;
     }
-    translate::to_pod(&packet.frame, ip, backend, client_port)?;
-    Ok(translate::pass(packet.ctx, direct_ifindex))
+    translate::to_pod(frame, at, &pending.flow.vip, backend, client_port)?;
+    Ok(translate::pass(in_hand.ctx, direct_ifindex))
 }
 
 /// A packet of an established flow: when it was seen, and what ends it.
 #[inline(always)]
-fn follow(flow: &mut FlowValue, l4: &L4, lookup: &mut Lookup<'_>, backend: &BackendValue) {
+fn follow(
+    flow: &mut FlowValue,
+    in_hand: &InHand<'_>,
+    lookup: &mut Lookup<'_>,
+    backend: &BackendValue,
+) {
     if flow.seen != lookup.jiffies {
         flow.seen = lookup.jiffies;
     }
-    if lookup.flow.protocol != u32::from(TCP) {
-        return;
-    }
+    let flags = in_hand.tcp_flags;
     if flow.state & state::POD_FIN != 0
-        && l4.flags & tcp_flags::ACK != 0
-        && at_or_after(l4.ack, flow.pod_fin)
+        && flags & tcp_flags::ACK != 0
+        && at_or_after(in_hand.ack(), flow.pod_fin)
     {
         flow.state |= state::POD_FIN_ACKED;
     }
-    if l4.flags & (tcp_flags::FIN | tcp_flags::RST) == 0 {
+    if flags & (tcp_flags::FIN | tcp_flags::RST) == 0 {
         return;
     }
-    if l4.flags & tcp_flags::RST != 0 {
+    if flags & tcp_flags::RST != 0 {
         flow.state |= state::CLIENT_RESET;
     } else {
         flow.state |= state::CLIENT_FIN;
-        flow.client_fin = l4.seq.wrapping_add(l4.seq_len);
+        flow.client_fin = in_hand.seq_end();
     }
     let key = reverse_key(
         lookup.flow,
@@ -206,32 +255,31 @@ fn follow(flow: &mut FlowValue, l4: &L4, lookup: &mut Lookup<'_>, backend: &Back
 #[inline(always)]
 fn grow(
     embryo: &mut Embryo,
-    l4: &L4,
+    in_hand: &InHand<'_>,
     lookup: &mut Lookup<'_>,
     named: BackendRef,
     direct: bool,
 ) -> bool {
     embryo.seen = lookup.jiffies;
     if lookup.segment == Segment::Syn {
-        embryo.client_isn = l4.seq;
+        embryo.client_isn = in_hand.seq();
         return false;
     }
     if lookup.segment == Segment::Udp && embryo.flags & embryo::ANSWERED == 0 {
         return false;
     }
     embryo.tag = 0;
-    let how = How::new(l4.src_port, 0, direct);
-    leave_flow(lookup, named, how)
+    let how = How::new(lookup.flow.client_port, 0, direct);
+    leave_flow(named, how)
 }
 
 /// Leaves the flow in hand for a later stage.
 #[inline(always)]
-fn leave_flow(lookup: &mut Lookup<'_>, backend: BackendRef, how: How) -> bool {
+fn leave_flow(backend: BackendRef, how: How) -> bool {
     let Some(pending) = maps::pending() else {
         return false;
     };
-    // The flow is there already: see `select`.
-    pending.frontend = lookup.frontend.id;
+    // The flow and its frontend are there already: see `select`.
     pending.backend = backend;
     pending.how = how.0;
     true
@@ -240,7 +288,7 @@ fn leave_flow(lookup: &mut Lookup<'_>, backend: BackendRef, how: How) -> bool {
 /// Writes an embryo.
 #[inline(always)]
 fn conceive(
-    l4: &L4,
+    in_hand: &InHand<'_>,
     lookup: &mut Lookup<'_>,
     id: u16,
     backend: &BackendValue,
@@ -248,7 +296,7 @@ fn conceive(
     direct: bool,
 ) {
     let hash = lookup.client_hash();
-    let Some(set) = embryo_set(lookup.config, hash) else {
+    let Some(set) = lookup.config().and_then(|config| embryo_set(config, hash)) else {
         return;
     };
     let tag = tag(hash);
@@ -259,16 +307,16 @@ fn conceive(
     if direct {
         flags |= embryo::DIRECT;
     }
-    *establish::place(set, tag, lookup.frontend.id, lookup.jiffies) = Embryo {
+    *establish::place(set, tag, lookup.frontend, lookup.jiffies) = Embryo {
         tag,
-        frontend: lookup.frontend.id,
+        frontend: lookup.frontend,
         backend_id: id,
         backend_generation: backend.generation,
         seen: lookup.jiffies,
-        client_isn: l4.seq,
+        client_isn: in_hand.seq(),
         first_isn: 0,
         last_isn: 0,
-        pod_client_port: l4.src_port,
+        pod_client_port: lookup.flow.client_port,
         flags,
     };
 }
@@ -281,7 +329,7 @@ fn conceive(
 /// costs table space before any proof, so it has a budget.
 #[inline(always)]
 fn begin(
-    l4: &L4,
+    in_hand: &InHand<'_>,
     lookup: &mut Lookup<'_>,
     id: u16,
     backend: &BackendValue,
@@ -291,15 +339,16 @@ fn begin(
     if hint.begins() && hint.port() != 0 {
         return Ok(hint.port());
     }
+    let port = lookup.flow.client_port;
     if !hint.begins() && lookup.is_known_client {
         let named = BackendRef {
             id,
             generation: backend.generation,
         };
-        if leave_flow(lookup, named, How::new(l4.src_port, 0, direct)) {
+        if leave_flow(named, How::new(port, 0, direct)) {
             return Err(Step::go_on(Stage::Collision));
         }
     }
-    conceive(l4, lookup, id, backend, 0, direct);
-    Ok(l4.src_port)
+    conceive(in_hand, lookup, id, backend, 0, direct);
+    Ok(port)
 }

@@ -110,12 +110,15 @@ fn error(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
         vip_port,
         protocol: quoted.protocol.into(),
     };
-    let flow = &pending.flow;
-    let (_, frontend) =
-        maps::frontend(config, flow, vip_hash(flow.vip)).ok_or(Reason::icmp_unrelated)?;
-    let slot = pick(frontend, flow)?;
+    let (place, frontend) = maps::frontend(config, &pending.flow, vip_hash(quoted.src))
+        .ok_or(Reason::icmp_unrelated)?;
+    pending.is_stranger = 0;
+    pending.place = place;
+    pending.frontend = frontend.id;
+    pending.frontend_flags = frontend.flags;
+    let slot = pick(frontend, &pending.flow)?;
     let segment = segment(quoted.protocol, 0);
-    let mut lookup = Lookup::new(config, *frame, packet.came, frontend, flow, segment);
+    let mut lookup = Lookup::new(*frame, packet.came, pending, segment);
     let code = coded(segment, packet.came.marked(), slot, &mut lookup);
     match code.kind() {
         kind::HAND_OVER => to_node(packet, code.node(), code.marked(), frontend.id),
@@ -212,7 +215,7 @@ fn to_pod(
         .replace_u16(old_src, ports.src)
         .replace_u16(old_dst, ports.dst);
     // The quoted transport checksum, as far as it is quoted.
-    let inner = address_update(quoted.family, quoted.src, pod)
+    let inner = address_update(quoted.family, &quoted.src, &pod)
         .replace_u16(old_src, ports.src)
         .replace_u16(old_dst, ports.dst);
     if quoted.protocol == TCP {
@@ -228,7 +231,7 @@ fn to_pod(
     }
     let icmp = frame.header::<Icmp>(ip.l4)?;
     icmp.checksum = update.apply(icmp.checksum);
-    translate::destination(frame, ip, pod)?;
+    translate::destination(frame, ip.at(), &pod)?;
     if packet.came.around() {
         pop(packet)?;
     }

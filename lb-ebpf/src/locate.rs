@@ -13,7 +13,7 @@ use lb_common::{
 use crate::{
     maps::{self, VIP_FILTER, filtered},
     packet::{Frame, ifindex, whole_len},
-    parse::{self, Family, Fragment, Ip, L2},
+    parse::{self, At, Family, Fragment, Ip, L2},
     step::{Hint, Stage, Step},
     tunnel::{self, Came, mac_words},
 };
@@ -34,40 +34,45 @@ impl Packet {
     /// For a stage of its own; see [`Packet::of_pending`]. A later fragment
     /// never gets there.
     #[inline(always)]
-    pub fn located(&self) -> Located {
+    pub fn leave(&self, located: &mut Located) {
         let ip = &self.ip;
-        Located {
-            link: self.l2.len as u32,
-            l3: ip.l3 as u32,
-            l4: ip.l4 as u32,
-            len: ip.len,
-            version: ip.family.version(),
-            ttl: ip.ttl.into(),
-            came: self.came.bits(),
-            is_fragment: ip.fragment.is_part().into(),
-            identification: ip.fragment.identification,
-            fragment_len: ip.fragment.len,
+        located.link = self.l2.len as u32;
+        located.l3 = ip.l3 as u32;
+        located.l4 = ip.l4 as u32;
+        located.len = ip.len;
+        located.version = ip.family.version();
+        located.ttl = ip.ttl.into();
+        located.came = self.came.bits();
+        located.is_fragment = ip.fragment.is_part().into();
+        if ip.fragment.is_part() {
+            located.identification = ip.fragment.identification;
+            located.fragment_len = ip.fragment.len;
         }
     }
 
     /// The packet in hand, as an earlier stage has parsed it.
     #[inline(always)]
-    pub fn of_pending(ctx: *mut xdp_md, config: &Config, pending: &Pending) -> Self {
+    pub fn of_pending(ctx: *mut xdp_md, pending: &Pending) -> Self {
         let Pending { flow, located, .. } = pending;
-        let family = Family::of_version(located.version);
+        let At {
+            family,
+            l3,
+            l4,
+            protocol,
+        } = At::of_pending(pending);
         Self {
             ctx,
-            frame: Frame::of_xdp(ctx, config),
+            frame: Frame::with_zero(ctx, pending.zero),
             l2: L2 {
                 len: located.link as usize & parse::L2_MAX,
                 ethertype: family.ethertype(),
             },
             ip: Ip {
                 family,
-                l3: located.l3 as usize & parse::OFFSET_MAX,
-                l4: located.l4 as usize & parse::OFFSET_MAX,
+                l3,
+                l4,
                 len: located.len,
-                protocol: flow.protocol as u8,
+                protocol,
                 ttl: located.ttl as u8,
                 src: flow.client,
                 dst: flow.vip,

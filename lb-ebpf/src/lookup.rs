@@ -5,18 +5,19 @@ use lb_common::{
     backend::{BackendRef, BackendValue},
     config::Config,
     filter::client_bit,
-    flow::{EMBRYO_WAYS, Embryo, FlowKey, FlowValue, L4, TCP, embryo},
-    frontend::{FrontendValue, flags},
+    flow::{EMBRYO_WAYS, Embryo, FlowKey, FlowValue, TCP, embryo},
+    frontend::flags,
     hash::source_hash,
     limits::EMBRYO_SECONDS,
     node::{MAC_BUCKETS, MAC_MASK, mac_bucket},
+    pending::Pending,
     rules::{Knowledge, Segment},
 };
 
 use crate::{
     maps::{
-        CLIENT_FILTER, EMBRYONIC, MOVED, NODE_MACS, NODE_NETS, TCP_FLOWS, TOLD, UDP_FLOWS,
-        backend_of, find,
+        self, CLIENT_FILTER, EMBRYONIC, MOVED, NODE_MACS, NODE_NETS, TCP_FLOWS, TOLD, UDP_FLOWS,
+        backend_of, find, frontend_at,
     },
     packet::{Frame, jiffies},
     tunnel::Came,
@@ -24,17 +25,22 @@ use crate::{
 
 /// Answers the rules' questions, and keeps what was found on the way.
 pub struct Lookup<'a> {
-    pub config: &'a Config,
-    pub frontend: &'a FrontendValue,
+    /// Of its frontend: what the slot's stage has read already.
+    pub frontend: u32,
+    pub flags: u32,
+    pub place: u32,
     /// Whose packet it is.
     pub flow: &'a FlowKey,
     pub frame: Frame,
     pub segment: Segment,
-    /// Its TCP header, or `None` where ACK numbers are not to be compared: an
-    /// ICMP error quotes a packet of the other direction.
-    pub l4: Option<&'a L4>,
+    /// Its ACK number, if that is to be compared: an ICMP error quotes a packet
+    /// of the other direction.
+    pub ack: u32,
+    pub compares_ack: bool,
     /// It came inside an outer header, so a node handed it over.
     pub tunnelled: bool,
+    /// An earlier stage has found no such flow.
+    is_stranger: bool,
     pub jiffies: u32,
     /// The client's hash; 0 until it was asked for.
     pub hash: u64,
@@ -44,6 +50,8 @@ pub struct Lookup<'a> {
     pub established: Option<&'static mut FlowValue>,
     pub embryo: Option<&'static mut Embryo>,
     pub backend: Option<&'static BackendValue>,
+    /// Once it was needed: established flows do without.
+    config: Option<&'static Config>,
 }
 
 /// The hash that finds a client's set and filter bit.
@@ -134,11 +142,15 @@ pub fn sender(frame: &Frame) -> u16 {
 impl Knowledge for Lookup<'_> {
     #[inline(always)]
     fn established(&mut self) -> Option<BackendRef> {
+        if self.is_stranger {
+            return None;
+        }
         // A SYN of a flow that lives is rare, and a flood of SYNs is not: the
         // filter keeps it away from the big table.
         if self.segment == Segment::Syn {
             let hash = self.client_hash();
-            self.is_known_client = may_be_established(self.config, hash);
+            self.is_known_client =
+                self.config().is_some_and(|config| may_be_established(config, hash));
             if !self.is_known_client {
                 return None;
             }
@@ -160,20 +172,21 @@ impl Knowledge for Lookup<'_> {
     #[inline(always)]
     fn embryonic(&mut self) -> Option<BackendRef> {
         let hash = self.client_hash();
-        let set = embryo_set(self.config, hash)?;
+        let config = self.config()?;
+        let set = embryo_set(config, hash)?;
         let tag = tag(hash);
         let udp = self.flow.protocol != u32::from(TCP);
         for embryo in set.iter_mut() {
             if embryo.tag != tag
-                || embryo.frontend != self.frontend.id
+                || embryo.frontend != self.frontend
                 || (embryo.flags & embryo::UDP != 0) != udp
-                || !is_young(self.config, embryo, self.jiffies)
+                || !is_young(config, embryo, self.jiffies)
             {
                 continue;
             }
             if self.segment == Segment::Tcp
-                && let Some(l4) = self.l4
-                && !embryo.acknowledged_by(l4.ack)
+                && self.compares_ack
+                && !embryo.acknowledged_by(self.ack)
             {
                 continue;
             }
@@ -190,7 +203,7 @@ impl Knowledge for Lookup<'_> {
 
     #[inline(always)]
     fn moved(&mut self) -> Option<u16> {
-        if self.config.flags & lb_common::config::flags::CHANNEL == 0 {
+        if self.config()?.flags & lb_common::config::flags::CHANNEL == 0 {
             return None;
         }
         find!(MOVED, self.flow).map(|moved| moved.node as u16)
@@ -214,15 +227,17 @@ impl Knowledge for Lookup<'_> {
 
     #[inline(always)]
     fn told(&mut self, node: u16) -> bool {
-        if self.frontend.flags & flags::AWAITING_TOLD != 0 {
+        if self.flags & flags::AWAITING_TOLD != 0 {
             let key = lb_common::flow::ToldKey {
-                frontend: self.frontend.id,
+                frontend: self.frontend,
                 node: u32::from(node),
             };
-            return find!(TOLD, &key)
-                .is_some_and(|told| told.endpoints_hash == self.frontend.endpoints_hash);
+            let (Some(told), Some(frontend)) = (find!(TOLD, &key), frontend_at(self.place)) else {
+                return false;
+            };
+            return told.endpoints_hash == frontend.endpoints_hash;
         }
-        self.frontend.flags & self.unsettled() == 0
+        self.flags & self.unsettled() == 0
     }
 
     #[inline(always)]
@@ -231,48 +246,55 @@ impl Knowledge for Lookup<'_> {
         if self.segment == Segment::Udp {
             awaited |= flags::UDP_UNSETTLED;
         }
-        self.frontend.flags & awaited == 0
+        self.flags & awaited == 0
     }
 
     #[inline(always)]
     fn blur(&self, code: u64) -> u64 {
-        code + u64::from(self.config.zero)
+        code + self.frame.zero()
     }
 }
 
 impl<'a> Lookup<'a> {
-    /// For a packet of this flow, or an ICMP error about it; nothing is looked
-    /// up yet, and ACK numbers do not count.
+    /// For a packet of the pending flow, or an ICMP error about it; nothing is
+    /// looked up yet, and ACK numbers do not count.
     #[inline(always)]
-    pub fn new(
-        config: &'a Config,
-        frame: Frame,
-        came: Came,
-        frontend: &'a FrontendValue,
-        flow: &'a FlowKey,
-        segment: Segment,
-    ) -> Self {
+    pub fn new(frame: Frame, came: Came, pending: &'a Pending, segment: Segment) -> Self {
         Self {
-            config,
-            frontend,
-            flow,
+            frontend: pending.frontend,
+            flags: pending.frontend_flags,
+            place: pending.place,
+            flow: &pending.flow,
             frame,
             segment,
-            l4: None,
+            ack: 0,
+            compares_ack: false,
             tunnelled: came.tunnelled(),
             jiffies: jiffies(),
             hash: 0,
+            is_stranger: pending.is_stranger != 0,
             is_known_client: false,
             established: None,
             embryo: None,
             backend: None,
+            config: None,
         }
     }
 
     #[inline(always)]
+    pub fn config(&mut self) -> Option<&'static Config> {
+        if self.config.is_none() {
+            self.config = maps::config();
+        }
+        self.config
+    }
+
+    #[inline(always)]
     pub fn client_hash(&mut self) -> u64 {
-        if self.hash == 0 {
-            self.hash = client_hash(self.config, self.flow);
+        if self.hash == 0
+            && let Some(config) = self.config()
+        {
+            self.hash = client_hash(config, self.flow);
         }
         self.hash
     }

@@ -11,6 +11,7 @@ mod header;
 mod here;
 mod icmp;
 mod ingress;
+mod known;
 mod locate;
 mod lookup;
 mod maps;

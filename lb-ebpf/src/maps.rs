@@ -2,7 +2,7 @@
 //! loader may set others.
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC},
     btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray},
     macros::btf_map,
 };
@@ -29,6 +29,9 @@ use lb_common::{
 };
 
 const ON_DEMAND: usize = BPF_F_NO_PREALLOC as usize;
+/// Entries of a map that can be mapped into memory begin at a page, and so do
+/// not lie across more cache lines than they must. Nobody maps them.
+const ALIGNED: usize = BPF_F_MMAPABLE as usize;
 
 #[btf_map]
 pub static CONFIG: Array<Config, 1> = Array::new();
@@ -48,6 +51,7 @@ pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTE
 pub static FRONTEND_INDEX: Array<
     FrontendBucket,
     { buckets_for(default_size::FRONTENDS) as usize },
+    ALIGNED,
 > = Array::new();
 #[btf_map]
 pub static FRONTEND_ENTRIES: Array<FrontendEntry, { default_size::FRONTENDS as usize }> =
@@ -65,7 +69,8 @@ pub static NODE_MACS: Array<NodeMacs, 1> = Array::new();
 #[btf_map]
 pub static NODE_NETS: LpmTrie<Addr, NodeNetValue, { 16 * NODES_MAX as usize }> = LpmTrie::new();
 #[btf_map]
-pub static EMBRYONIC: Array<EmbryoSet, { default_size::EMBRYO_SETS as usize }> = Array::new();
+pub static EMBRYONIC: Array<EmbryoSet, { default_size::EMBRYO_SETS as usize }, ALIGNED> =
+    Array::new();
 #[btf_map]
 pub static TCP_FLOWS: HashMap<FlowKey, FlowValue, { default_size::TCP_FLOWS as usize }> =
     HashMap::new();

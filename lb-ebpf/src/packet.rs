@@ -63,9 +63,21 @@ impl Frame {
 
     #[inline(always)]
     pub fn of_xdp(ctx: *mut xdp_md, config: &Config) -> Self {
+        Self::with_zero(ctx, config.zero)
+    }
+
+    /// The same for who knows [`Config::zero`] from elsewhere.
+    #[inline(always)]
+    pub fn with_zero(ctx: *mut xdp_md, zero: u32) -> Self {
         // SAFETY: the kernel passes a valid context.
         let (start, end) = unsafe { ((*ctx).data, (*ctx).data_end) };
-        Self::new(ctx, start, end, config.zero as usize)
+        Self::new(ctx, start, end, zero as usize)
+    }
+
+    /// See [`Config::zero`].
+    #[inline(always)]
+    pub fn zero(&self) -> u64 {
+        self.zero as u64
     }
 
     /// The header of type `T` at `offset`, if the packet has that many bytes.

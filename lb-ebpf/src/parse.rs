@@ -6,6 +6,7 @@ use lb_common::{
     addr::Addr,
     flow::{ICMP, ICMPV6, L4, TCP, UDP},
     limits::{EXTENSION_HEADERS_MAX, VLAN_TAGS_MAX},
+    pending::Pending,
     tunnel::MARKED_ETHERTYPE,
     verdict::Reason,
 };
@@ -175,6 +176,41 @@ pub struct Ip {
     pub src: Addr,
     pub dst: Addr,
     pub fragment: Fragment,
+}
+
+/// Which headers a packet has, and where.
+#[derive(Clone, Copy)]
+pub struct At {
+    pub family: Family,
+    pub l3: usize,
+    pub l4: usize,
+    pub protocol: u8,
+}
+
+impl At {
+    /// Of the packet that an earlier stage has parsed.
+    #[inline(always)]
+    pub fn of_pending(pending: &Pending) -> Self {
+        let located = &pending.located;
+        Self {
+            family: Family::of_version(located.version),
+            l3: located.l3 as usize & OFFSET_MAX,
+            l4: located.l4 as usize & OFFSET_MAX,
+            protocol: pending.flow.protocol as u8,
+        }
+    }
+}
+
+impl Ip {
+    #[inline(always)]
+    pub fn at(&self) -> At {
+        At {
+            family: self.family,
+            l3: self.l3,
+            l4: self.l4,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// Source and destination of the header at `l3`, without looking further.
@@ -405,19 +441,18 @@ pub fn l4(frame: &Frame, ip: &Ip) -> Result<L4, Reason> {
         let tcp = frame
             .header::<Tcp>(ip.l4)
             .ok_or(Reason::malformed_for_vip)?;
-        let header_len = u32::from(tcp.offset >> 4) * 4;
+        let header_len = tcp.header_len();
         // In a fragment the rest of the header may follow; nobody sends that.
         if header_len < size_of::<Tcp>() as u32 || header_len > payload {
             return Err(Reason::malformed_for_vip);
         }
-        let flags = u32::from(tcp.flags & 1) + u32::from((tcp.flags >> 1) & 1);
         Ok(L4 {
             src_port: u16::from_be(tcp.src),
             dst_port: u16::from_be(tcp.dst),
             flags: tcp.flags,
             seq: u32::from_be(tcp.seq),
             ack: u32::from_be(tcp.ack),
-            seq_len: payload - header_len + flags,
+            seq_len: payload - header_len + tcp.sequence_of_flags(),
             pad: 0,
             pad_end: 0,
         })

@@ -144,7 +144,7 @@ fn write(frame: &crate::packet::Frame, ip: &Ip, quoted: &Ip, known: &Outside) ->
     }
     let ports = frame.header::<Ports>(quoted.l4)?;
     let (src, dst) = (known.client_port.to_be(), known.vip_port.to_be());
-    let inner = address_update(quoted.family, quoted.dst, vip)
+    let inner = address_update(quoted.family, &quoted.dst, &vip)
         .replace_u16(ports.src, src)
         .replace_u16(ports.dst, dst);
     update = update

@@ -11,13 +11,14 @@ use lb_common::{
     frontend::FrontendValue,
     hash::source_hash,
     node::{self, NodeValue},
-    rules::{Segment, plainly},
+    rules::{Segment, begins_with_flows, plainly},
     table::{Slot, Target, slot_index},
     verdict::Reason,
 };
 
 use crate::{
     count, fragment,
+    known::known,
     locate::{self, Packet},
     lookup::sender,
     maps,
@@ -48,19 +49,31 @@ pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
     };
     count::frontend(frontend.id, ip.len);
     let slot = pick(frontend, &flow)?;
-    let node = plainly(segment(ip.protocol, l4.flags), slot);
+    if cfg!(feature = "log") {
+        maps::pending().ok_or(Reason::not_for_us)?.flow = flow;
+    }
+    let segment = segment(ip.protocol, l4.flags);
+    let node = plainly(segment, slot);
     if node != Target::NONE && is_a_clients(packet) {
-        if cfg!(feature = "log") {
-            maps::pending().ok_or(Reason::not_for_us)?.flow = flow;
-        }
         return straight(packet, node.0);
+    }
+    let mut is_stranger = 0;
+    if begins_with_flows(segment, slot) && is_plain(packet) {
+        let known = known(packet, &flow, &l4, frontend.flags);
+        if !known.step.is(Stage::Here) {
+            return Ok(known.step);
+        }
+        is_stranger = known.is_stranger;
     }
     let pending = maps::pending().ok_or(Reason::not_for_us)?;
     pending.flow = flow;
+    pending.is_stranger = is_stranger;
     pending.place = place;
+    pending.frontend = frontend.id;
+    pending.frontend_flags = frontend.flags;
     pending.slot = slot;
-    pending.located = packet.located();
-    pending.l4 = l4;
+    pending.zero = config.zero;
+    packet.leave(&mut pending.located);
     Err(Step::go_on(Stage::Here))
 }
 
@@ -68,7 +81,13 @@ pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
 /// more detail elsewhere.
 #[inline(always)]
 fn is_a_clients(packet: &Packet) -> bool {
-    !packet.came.around() && !packet.ip.fragment.is_part() && sender(&packet.frame) == 0
+    is_plain(packet) && sender(&packet.frame) == 0
+}
+
+/// Whole, and nothing is around it.
+#[inline(always)]
+fn is_plain(packet: &Packet) -> bool {
+    !packet.came.around() && !packet.ip.fragment.is_part()
 }
 
 /// The slot of a flow in its frontend's table.
@@ -102,7 +121,7 @@ fn straight(packet: &Packet, node: u16) -> Result<Step, Step> {
         fits(ip, next_hop)?;
         return Ok(Step::hand_over(node, false));
     }
-    translate::step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+    translate::step_ttl(&packet.frame, ip.at()).ok_or(Reason::malformed_for_vip)?;
     let action = send(&packet.frame, next_hop).ok_or(Reason::malformed_for_vip)?;
     Ok(Step::done(Reason::handed_over, action))
 }
@@ -162,7 +181,7 @@ fn later_fragment(ctx: *mut xdp_md, hint: Hint) -> Result<Step, Step> {
     let known = fragment::continues(ip, &part, config, Reason::fragment_overlap)?;
     count::frontend(known.frontend, ip.len);
     if known.what == what::DELIVERED {
-        translate::destination(&packet.frame, ip, known.translated)
+        translate::destination(&packet.frame, ip.at(), &known.translated)
             .ok_or(Reason::malformed_for_vip)?;
         if packet.came.around() {
             pop(packet).ok_or(Reason::malformed_for_vip)?;

@@ -11,21 +11,23 @@ use lb_common::{
 use crate::{
     header::{Ipv4, Ipv6, Tcp, Udp},
     packet::Frame,
-    parse::{Family, Ip},
+    parse::{At, Family},
+    reject::Answer,
+    step::Step,
 };
 
 /// Writes a new destination address and keeps the IP header's checksum true.
 #[inline(always)]
-pub fn destination(frame: &Frame, ip: &Ip, to: Addr) -> Option<()> {
-    if ip.family.is_v4() {
-        let header = frame.header::<Ipv4>(ip.l3)?;
+pub fn destination(frame: &Frame, at: At, to: &Addr) -> Option<()> {
+    if at.family.is_v4() {
+        let header = frame.header::<Ipv4>(at.l3)?;
         let word = to.words()[3];
         header.checksum = ChecksumUpdate::NONE
             .replace_u32(header.dst, word)
             .apply(header.checksum);
         header.dst = word;
     } else {
-        frame.header::<Ipv6>(ip.l3)?.dst = to.words()
+        frame.header::<Ipv6>(at.l3)?.dst = to.words()
     }
     Some(())
 }
@@ -33,11 +35,11 @@ pub fn destination(frame: &Frame, ip: &Ip, to: Addr) -> Option<()> {
 /// The difference that new addresses make to a transport checksum. IPv4's
 /// mapped prefix is equal on both sides and is left out.
 #[inline(always)]
-pub fn address_update(family: Family, from: Addr, to: Addr) -> ChecksumUpdate {
+pub fn address_update(family: Family, from: &Addr, to: &Addr) -> ChecksumUpdate {
     if family.is_v4() {
         ChecksumUpdate::NONE.replace_u32(from.words()[3], to.words()[3])
     } else {
-        ChecksumUpdate::NONE.replace_addr(from, to)
+        ChecksumUpdate::NONE.replace_addr(*from, *to)
     }
 }
 
@@ -46,16 +48,17 @@ pub fn address_update(family: Family, from: Addr, to: Addr) -> ChecksumUpdate {
 #[inline(always)]
 pub fn to_pod(
     frame: &Frame,
-    ip: &Ip,
+    at: At,
+    vip: &Addr,
     backend: &BackendValue,
     client_port: u16,
 ) -> Result<(), Reason> {
-    let update = address_update(ip.family, ip.dst, backend.addr);
-    destination(frame, ip, backend.addr).ok_or(Reason::malformed_for_vip)?;
+    let update = address_update(at.family, vip, &backend.addr);
+    destination(frame, at, &backend.addr).ok_or(Reason::malformed_for_vip)?;
     let (client_port, pod_port) = (client_port.to_be(), backend.port.to_be());
-    if ip.protocol == TCP {
+    if at.protocol == TCP {
         let tcp = frame
-            .header::<Tcp>(ip.l4)
+            .header::<Tcp>(at.l4)
             .ok_or(Reason::malformed_for_vip)?;
         tcp.checksum = update
             .replace_u16(tcp.src, client_port)
@@ -65,7 +68,7 @@ pub fn to_pod(
         tcp.dst = pod_port;
     } else {
         let udp = frame
-            .header::<Udp>(ip.l4)
+            .header::<Udp>(at.l4)
             .ok_or(Reason::malformed_for_vip)?;
         udp.checksum = update
             .replace_u16(udp.src, client_port)
@@ -80,9 +83,9 @@ pub fn to_pod(
 /// One hop less to live, as a router does it. The caller has seen that the
 /// hop limit is above 1.
 #[inline(always)]
-pub fn step_ttl(frame: &Frame, ip: &Ip) -> Option<()> {
-    if ip.family.is_v4() {
-        let header = frame.header::<Ipv4>(ip.l3)?;
+pub fn step_ttl(frame: &Frame, at: At) -> Option<()> {
+    if at.family.is_v4() {
+        let header = frame.header::<Ipv4>(at.l3)?;
         let before = u16::from_ne_bytes([header.ttl, header.protocol]);
         let ttl = header.ttl.wrapping_sub(1);
         let after = u16::from_ne_bytes([ttl, header.protocol]);
@@ -91,10 +94,20 @@ pub fn step_ttl(frame: &Frame, ip: &Ip) -> Option<()> {
             .apply(header.checksum);
         header.ttl = ttl;
     } else {
-        let header = frame.header::<Ipv6>(ip.l3)?;
+        let header = frame.header::<Ipv6>(at.l3)?;
         header.hop_limit = header.hop_limit.wrapping_sub(1);
     }
     Some(())
+}
+
+/// Past the stack: the hop that it would have taken off.
+#[inline(always)]
+pub fn as_the_stack(frame: &Frame, at: At, ttl: u8) -> Result<(), Step> {
+    if ttl <= 1 {
+        return Err(Step::answer(Answer::TimeExceeded));
+    }
+    step_ttl(frame, at).ok_or(Reason::malformed_for_vip)?;
+    Ok(())
 }
 
 /// What `lb_ingress` leaves for `lb_deliver` in front of the packet.

@@ -209,7 +209,7 @@ pub fn mac_words(mac: [u8; 6]) -> [u16; 3] {
 #[inline(always)]
 pub fn hand_over(packet: &Packet, node: &NodeValue, marked: bool) -> Result<(Reason, u32), Reason> {
     let Packet { l2, ref ip, .. } = *packet;
-    step_ttl(&packet.frame, ip).ok_or(Reason::malformed_for_vip)?;
+    step_ttl(&packet.frame, ip.at()).ok_or(Reason::malformed_for_vip)?;
     let frame = if ip.l3 == l2.len {
         packet.frame
     } else {

@@ -311,6 +311,20 @@ proptest! {
     }
 
     #[test]
+    fn who_has_found_an_established_flow_where_rules_begin_with_them_knows_enough(
+        now in target(), next in target(), mut known in known(), marked: bool, udp: bool,
+    ) {
+        let segment = if udp { Segment::Udp } else { Segment::Tcp };
+        let slot = slot(now, next);
+        prop_assume!(begins_with_flows(segment, slot));
+        let decision = decide(segment, marked, slot, &mut known);
+        prop_assert_eq!(known.asked.first(), Some(&"established"));
+        if let Some(backend) = known.established {
+            prop_assert_eq!(decision, Decision::Deliver(Found::Established(backend)));
+        }
+    }
+
+    #[test]
     fn tcp_is_dropped_only_while_unsettled_or_marked(
         now in target(), next in target(), mut known in known(), marked: bool,
     ) {
