@@ -51,6 +51,10 @@ pub struct Config {
     pub zero: u32,
     /// Buckets of `FRONTEND_INDEX`: a power of two.
     pub frontend_buckets: u32,
+    /// The maps were made lately, and flows that they do not have may be ours
+    /// until then, in seconds of CLOCK_BOOTTIME; 0: they are not.
+    pub fresh_until_s: u32,
+    pub pad: u32,
 }
 plain!(Config);
 

@@ -19,6 +19,10 @@ pub const EMBRYO_SECONDS: u32 = 60;
 /// recommends 15).
 pub const FRAGMENT_SECONDS: u32 = 15;
 
+/// How long flows that were lost with a node's maps have to be seen again, in
+/// seconds: what their pods send until then waits.
+pub const FRESH_SECONDS: u32 = 10;
+
 /// Sizes of maps unless configured otherwise.
 pub mod default_size {
     pub const VIPS: u32 = 16_384;

@@ -106,6 +106,7 @@ reasons! {
     reply_fragment_translated, Pass, Egress, "a later fragment of an answer, translated with its first";
     icmp_error_translated, Pass, Egress, "ICMP error of a pod or this node about a flow, translated to its VIP";
     egress_untouched, Pass, Egress, "leaves an uplink and is no answer of a flow: untouched";
+    reply_too_early, Drop, Egress, "of a pod here, in a flow that may have been lost with the tables a moment ago: TCP sends it again";
     reply_fragment_overlap, Drop, Egress, "a fragment of an answer that overlaps or leaves a gap";
     // events, beside the verdict
     flow_established, Event, Both, "a flow proved that both sides take part and was entered";

@@ -25,8 +25,8 @@ use crate::{
     fragment::{self, lb_remember},
     header::{Tcp, Udp},
     lookup::{embryo_set, is_young, tag},
-    maps::{self, POD_FILTER, TCP_FLOWS, TCP_REVERSE, UDP_REVERSE, filtered, find},
-    packet::{Frame, jiffies},
+    maps::{self, NODE_NETS, POD_FILTER, TCP_FLOWS, TCP_REVERSE, UDP_REVERSE, filtered, find},
+    packet::{Frame, boottime_ns, jiffies},
     parse::{self, Family, Ip, has_ports, is_icmp},
     reply_error::lb_reply_error,
     step::{Stage, Step},
@@ -49,7 +49,8 @@ pub struct Outside {
 pub fn egress(skb: *mut __sk_buff) -> i32 {
     let step = translated(skb, 0);
     count::reason(step.reason());
-    if step.reason() == Reason::reply_fragment_overlap as u32 {
+    let reason = step.reason();
+    if reason == Reason::reply_fragment_overlap as u32 || reason == Reason::reply_too_early as u32 {
         SHOT
     } else {
         NEXT
@@ -141,14 +142,35 @@ fn reply(skb: *mut __sk_buff, direct_only: bool) -> Result<Step, Reason> {
     if !filtered!(POD_FILTER, pod_bit(ip.src, l4.src_port)) {
         return Err(Reason::egress_untouched);
     }
-    let (outside, enters) =
-        outside(&ip, &l4, config, direct_only).ok_or(Reason::egress_untouched)?;
+    let Some((outside, enters)) = outside(&ip, &l4, config, direct_only) else {
+        if !direct_only && is_too_early(&ip, &l4, config) {
+            return Err(Reason::reply_too_early);
+        }
+        return Err(Reason::egress_untouched);
+    };
     let target = Target::NONE;
     let first = fragment::prepare(&ip, 0, target, what::REPLY, outside.vip);
     write(skb, &frame, &ip, &l4, &outside, config).ok_or(Reason::egress_untouched)?;
     Ok(Step::done(Reason::reply_translated, 0)
         .and_enter(enters)
         .and_remember(first))
+}
+
+/// Whether a segment that nobody here knows may be of a flow that was lost with
+/// the maps, and not seen again yet. Its client would reset what comes from the
+/// pod's own address. Handshakes and resets belong to no such flow, or do it no
+/// harm; nodes and pods do not come by VIPs from here.
+#[inline(always)]
+fn is_too_early(ip: &Ip, l4: &L4, config: &Config) -> bool {
+    const NEITHER: u8 = tcp_flags::SYN | tcp_flags::RST;
+    const SECOND: u64 = 1_000_000_000;
+    config.fresh_until_s != 0
+        && ip.protocol == TCP
+        && l4.flags & NEITHER == 0
+        && boottime_ns() < u64::from(config.fresh_until_s) * SECOND
+        && NODE_NETS
+            .get(&aya_ebpf::btf_maps::lpm_trie::Key::new(128, ip.dst))
+            .is_none()
 }
 
 /// Whose answer it is, from the established flows or those in their handshake,

@@ -470,6 +470,8 @@ fn config(mac: [u8; 6], sizes: &Sizes) -> Config {
         filter_words: sizes.filter_words,
         zero: 0,
         frontend_buckets: buckets_for(sizes.frontends),
+        fresh_until_s: 0,
+        pad: 0,
     }
 }
 

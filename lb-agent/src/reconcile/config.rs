@@ -1,20 +1,28 @@
 //! What the programs are told about this node: `CONFIG[0]`.
 
+use std::time::Duration;
+
 use lb_common::addr::Addr;
 use lb_common::config::{Config, Uplink};
-use lb_common::limits::UPLINKS_MAX;
+use lb_common::limits::{FRESH_SECONDS, UPLINKS_MAX};
 use lb_common::node::{MacEntry, NodeName, kind};
 use lb_common::tunnel::{OVERHEAD_V4, OVERHEAD_V6};
 use lb_core::dataplane::Image;
 
 use super::{FilterReady, Reconciler, Settings};
+use crate::clock;
 use crate::dataplane::apply::ApplyError;
 use crate::random;
 
+/// Fresh until some time after the programs that fill the maps are attached.
+const NOT_ATTACHED: u32 = u32::MAX;
+
 /// What was there, with what this agent was started with.
 pub(super) fn of(settings: &Settings, mut config: Config) -> Config {
+    // The maps have just been made.
     if config.client_seed == 0 {
         config.client_seed = random::number().max(1);
+        config.fresh_until_s = NOT_ATTACHED;
     }
     config.hz = settings.hz;
     config.tunnel_port = settings.tunnel_port.into();
@@ -54,6 +62,7 @@ impl Reconciler {
         };
         config.node_v4 = of_family(true);
         config.node_v6 = of_family(false);
+        config.fresh_until_s = fresh_until(config.fresh_until_s, clock::boottime());
         let room = inner_mtu(target);
         // IP and TCP headers without options (RFC 6691 §2).
         config.mss_v4 = room.map_or(0, |room| room.saturating_sub(40));
@@ -96,6 +105,16 @@ impl Reconciler {
     }
 }
 
+/// Until when maps are fresh, for the programs that are attached `now`.
+fn fresh_until(before_s: u32, now: Duration) -> u32 {
+    let now_s = u32::try_from(now.as_secs()).unwrap_or(NOT_ATTACHED);
+    match before_s {
+        NOT_ATTACHED => now_s.saturating_add(FRESH_SECONDS),
+        past if past <= now_s => 0,
+        to_come => to_come,
+    }
+}
+
 /// Bytes that an IP packet may have to fit every way that has an outer header;
 /// none if there is no such way.
 fn inner_mtu(image: &Image) -> Option<u32> {
@@ -111,4 +130,23 @@ fn inner_mtu(image: &Image) -> Option<u32> {
             value.mtu.saturating_sub(overhead)
         })
         .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_fresh_for_a_while_after_programs_are_attached_and_then_no_more() {
+        let at = Duration::from_secs;
+        let until = fresh_until(NOT_ATTACHED, at(100));
+        assert_eq!(until, 100 + FRESH_SECONDS);
+        assert_eq!(
+            fresh_until(until, at(105)),
+            until,
+            "the end stays where it is"
+        );
+        assert_eq!(fresh_until(until, at(until.into())), 0);
+        assert_eq!(fresh_until(0, at(100)), 0, "a restart makes nothing fresh");
+    }
 }

@@ -238,6 +238,7 @@ impl World {
         self.configure(|config| {
             config.rates = [super::AMPLE; 4];
             config.flags = 0;
+            config.fresh_until_s = 0;
             (config.mss_v4, config.mss_v6) = (0, 0);
         })?;
         for map in ["TCP_FLOWS", "UDP_FLOWS"] {

@@ -380,3 +380,50 @@ fn what_has_no_note_is_not_delivered_past_the_stack() {
         }
     }
 }
+
+#[test]
+fn with_fresh_maps_what_may_be_of_a_lost_flow_waits_for_its_client() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    let early = &[Reason::reply_too_early];
+    for family in BOTH {
+        let of = |from, to, flags| leaving(&Segment::tcp(from, to, flags).packet());
+        let (pod, client) = (family.pod(), family.client());
+        let fresh_until = |world: &mut World, until| {
+            let set = world.configure(|config| config.fresh_until_s = until);
+            set.expect("configured");
+        };
+        fresh_until(&mut world, u32::MAX);
+        let data = of(pod, client, "PA");
+        expect(&world.egress(&data), TC_SHOT, early);
+        expect(&world.egress(&of(pod, client, "FA")), TC_SHOT, early);
+        // What is of no flow that was lost, or does it no harm.
+        let same_port = family.stranger(pod.port());
+        let udp = leaving(&Segment::udp(pod, client).packet());
+        for sent in [
+            of(pod, client, "SA"),
+            of(pod, client, "R"),
+            of(same_port, client, "A"),
+            udp,
+        ] {
+            expect_frame(&world.egress(&sent), NEXT, UNTOUCHED, &sent);
+        }
+        // The client goes on: from then on the flow is known.
+        let vip = family.vip(port::HERE);
+        let stray = Segment::tcp(client, vip, "PA").payload(b"go on").packet();
+        world.ingress(&frame(&stray));
+        let [data, out] = answer(family, port::HERE, |ack| ack.seq(9001).ack(1005));
+        expect_frame(&world.egress(&data), NEXT, PROVES, &out);
+        // Long ago.
+        fresh_until(&mut world, 1);
+        let other = (family.client().ip(), 4711).into();
+        let data = of(pod, other, "PA");
+        expect_frame(&world.egress(&data), NEXT, UNTOUCHED, &data);
+        // Nodes and pods come by no VIP from here.
+        fresh_until(&mut world, u32::MAX);
+        expect(&world.egress(&data), TC_SHOT, early);
+        let data = of(pod, (family.same_link(), 4711).into(), "PA");
+        expect_frame(&world.egress(&data), NEXT, UNTOUCHED, &data);
+    }
+}
