@@ -1,12 +1,13 @@
 //! Who answers for VIPs on a link: exactly one node, also where all of them
-//! have the address on a device, as kube-proxy's ipvs mode leaves it.
+//! have the address on a device, as kube-proxy's ipvs mode leaves it; nobody
+//! where another machine has it; and 500 VIPs spread over the nodes.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::lab::{Lab, Spec, UPLINK};
+use lb_tests::lab::{Lab, Spec, UPLINK, Wire, address};
 use lb_tests::load::{Target, spread};
 use lb_tests::{require, wait};
 use serde_json::Value;
@@ -116,5 +117,57 @@ fn vips_says_who_owns_and_why_others_do_not() {
         lab.exclude_node(number, false);
         lab.write().expect("written");
         lab.wait_owner(vip, |node| node == number).expect("back");
+    }
+}
+
+#[test]
+fn a_vip_that_another_machine_has_is_not_announced_before_that_ends() {
+    if !require::root("net") {
+        return;
+    }
+    let mut lab = Lab::up(Spec::for_test("lbc").expect("programs are built")).expect("the lab");
+    lab.wait_applied().expect("the agents know the endpoints");
+    let new = address::vip(Wire::SameLink, 9);
+    let client = lab.client();
+    let uplink = UPLINK;
+    client
+        .ip(&format!(
+            "addr add {}/32 dev {uplink}\naddr add {}/128 dev {uplink} nodad",
+            new.v4, new.v6
+        ))
+        .expect("the client has the addresses");
+    lab.manifests.services[0].vip = new;
+    lab.write().expect("written");
+    let problem = |vip: IpAddr| -> Result<()> {
+        let mut told = Vec::new();
+        for node in lab.nodes() {
+            ensure!(!node.owns(vip)?, "{} answers for it", node.name());
+            let status = node.ask(&["status"])?;
+            let problems = status["problems"].as_array().context("problems")?;
+            told.extend(
+                problems
+                    .iter()
+                    .filter(|row| {
+                        let text = row["text"].as_str().unwrap_or_default();
+                        row["name"] == "VipClaimed" && text.contains(&format!("have {vip} of"))
+                    })
+                    .cloned(),
+            );
+        }
+        ensure!(!told.is_empty(), "nobody says so");
+        Ok(())
+    };
+    for vip in new.both() {
+        wait::until_ok(LIMIT, "it is told who has the address", || problem(vip))
+            .expect("it is not announced");
+    }
+    client
+        .ip(&format!(
+            "addr del {}/32 dev {uplink}\naddr del {}/128 dev {uplink}",
+            new.v4, new.v6
+        ))
+        .expect("the client has them no more");
+    for vip in new.both() {
+        lab.wait_owner(vip, |_| true).expect("then it is");
     }
 }
