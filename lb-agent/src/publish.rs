@@ -62,7 +62,7 @@ pub(crate) const MANAGER: &str = "corten";
 
 /// What was decided, and upon what. Both are of one and the same state of the
 /// source.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Decided {
     pub assignment: Arc<Assignment>,
     pub handles: Arc<BTreeMap<ServiceName, Arc<Handle>>>,

@@ -520,7 +520,7 @@ impl Reconciler {
         wanted
     }
 
-    /// For those who write to the cluster.
+    /// For those who write to the cluster, if it is anything new.
     fn tell_decided(&self, desired: Desired) {
         let Inputs { facts, members, .. } = &self.inputs;
         let nodes = facts.nodes.keys().filter(|node| members.counts(node));
@@ -533,6 +533,10 @@ impl Reconciler {
             bgp: desired.bgp,
             nodes: Arc::new(nodes.cloned().collect()),
         };
-        self.tells.decided.send_replace(decided);
+        self.tells.decided.send_if_modified(|last| {
+            let changed = *last != decided;
+            *last = decided;
+            changed
+        });
     }
 }

@@ -8,6 +8,7 @@
 pub mod end_to_end;
 mod kernel;
 mod network;
+pub mod watch;
 
 #[path = "../bpf/src/flow.rs"]
 #[expect(
