@@ -139,6 +139,69 @@ async fn a_cluster_is_followed_through_an_api_server_that_goes_and_comes() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_etcd_has_forgotten_is_listed_anew_and_nothing_is_lost() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let mut server = ApiServer::start().expect("it starts");
+    server.kubectl().apply(WEB).expect("applied");
+    let mut follower = Follower::of(server.kubeconfig()).await;
+    let before = follower
+        .until("known", |state| {
+            services(state) == ["default/web"] && failing(state).is_empty()
+        })
+        .await;
+    // Every state from here on is looked at.
+    let mut states = follower.states.clone();
+    let always = tokio::spawn(async move {
+        while states.changed().await.is_ok() {
+            let there = services(&states.borrow_and_update());
+            assert!(there.contains(&"default/web".to_owned()), "{there:?}");
+        }
+    });
+    let list = server.kubectl().run(&["get", "--raw", "/api/v1/services"]);
+    let list: serde_json::Value = serde_json::from_str(&list.expect("a list")).expect("JSON");
+    let version = list["metadata"]["resourceVersion"].as_str();
+    let version = version.expect("a version").to_owned();
+
+    server.kill().expect("killed");
+    follower
+        .until("noticed", |state| {
+            failing(state).len() == state.watches.len()
+        })
+        .await;
+    server.compact().expect("compacted");
+    server.resume().expect("started again");
+    let kubectl = server.kubectl();
+    let url = format!(
+        "/api/v1/services?watch=true&timeoutSeconds=1&allowWatchBookmarks=true&\
+         resourceVersion={version}"
+    );
+    let refused = kubectl.run(&["get", "--raw", &url]);
+    let refused = refused.unwrap_or_else(|error| format!("{error:#}"));
+    assert!(refused.contains("too old resource version"), "{refused}");
+
+    kubectl
+        .run(&["create", "service", "loadbalancer", "late", "--tcp=80:80"])
+        .expect("made");
+    let after = follower
+        .until("followed again", |state| {
+            services(state) == ["default/late", "default/web"] && failing(state).is_empty()
+        })
+        .await;
+    let slices = |state: &State| state.facts.as_ref().map(|facts| facts.slices.clone());
+    let (before, after) = (slices(&before), slices(&after));
+    let same = before.zip(after).is_some_and(|(a, b)| a.is_same(&b));
+    assert!(same, "what has not changed is the same as before");
+    always.abort();
+    let watched = always.await;
+    assert!(
+        watched.is_err_and(|error| error.is_cancelled()),
+        "no state was without it"
+    );
+}
+
 /// May read all but Nodes.
 const READER: &str = "
 apiVersion: v1

@@ -1,13 +1,15 @@
 //! etcd and an API server, on loopback, for tests that need no more.
 
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
 
 use super::control_plane::{ADMIN, ControlPlane};
 use super::kubectl::Kubectl;
@@ -100,6 +102,38 @@ impl ApiServer {
         ready.with_context(|| server.log_tail())?;
         self.server = Some(server);
         Ok(())
+    }
+
+    /// Makes etcd forget all that was before now, for good.
+    pub fn compact(&self) -> Result<()> {
+        // A write of nobody's, so that there is a "now" after all others.
+        // "/corten" in base64, as the gateway wants it.
+        let key = "L2NvcnRlbg==";
+        let answer = self.ask_etcd("put", &json!({"key": key, "value": key}))?;
+        let revision = &answer["header"]["revision"];
+        let compact = json!({"revision": revision, "physical": true});
+        self.ask_etcd("compaction", &compact).map(drop)
+    }
+
+    /// Over its JSON gateway.
+    fn ask_etcd(&self, what: &str, question: &Value) -> Result<Value> {
+        let (body, etcd) = (question.to_string(), self.plane.etcd);
+        let mut stream = TcpStream::connect(etcd).context("cannot reach etcd")?;
+        write!(
+            stream,
+            "POST /v3/kv/{what} HTTP/1.0\r\nHost: {etcd}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("no answer")?;
+        let good = head
+            .lines()
+            .next()
+            .is_some_and(|line| line.contains(" 200 "));
+        ensure!(good, "etcd refuses: {answer}");
+        serde_json::from_str(body).with_context(|| format!("not JSON: {answer}"))
     }
 
     /// kubectl of an administrator.
