@@ -17,6 +17,7 @@ pub mod config;
 pub mod dataplane;
 pub mod desired;
 pub mod fence;
+pub mod gossip;
 pub mod ipam;
 pub mod jitter;
 pub mod l2;

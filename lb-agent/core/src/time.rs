@@ -30,6 +30,24 @@ impl Timestamp {
         u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 
+    /// Whole microseconds; 584,000 years fit.
+    #[must_use]
+    pub fn micros(self) -> u64 {
+        u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// The same back.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(Duration::from_micros(micros))
+    }
+
+    /// A moment earlier; the boot, if that would be before it.
+    #[must_use]
+    pub const fn before(self, time: Duration) -> Self {
+        Self(self.0.saturating_sub(time))
+    }
+
     /// The time from an earlier moment to this one; none at all from a later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -65,11 +65,8 @@ impl Member {
     /// Whether it may be given something to own.
     #[must_use]
     pub const fn counts(&self) -> bool {
-        let there = match self.state {
-            MemberState::Alive | MemberState::Suspect => true,
-            MemberState::Down | MemberState::Leaving => self.returns_by.is_some(),
-        };
-        there && self.programmed && self.uplinks_up
+        let there = matches!(self.state, MemberState::Alive | MemberState::Suspect);
+        self.returns_by.is_some() || there && self.programmed && self.uplinks_up
     }
 }
 
