@@ -21,10 +21,12 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::dataplane::pins::Pins;
+use crate::driver::peers::PeersReport;
 use crate::publish::Decided;
 use crate::report::Report;
 
 mod metrics;
+mod peers;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -38,6 +40,7 @@ pub struct Answers {
     pub pins: Pins,
     pub report: watch::Receiver<Arc<Report>>,
     pub decided: watch::Receiver<Decided>,
+    pub peers: watch::Receiver<Arc<PeersReport>>,
 }
 
 /// Listens; a machine without IPv6 listens for IPv4 alone.
@@ -79,6 +82,7 @@ async fn metrics(State(answers): State<Answers>) -> impl IntoResponse {
     let text = tokio::task::spawn_blocking(move || {
         let mut text = text::Text::default();
         metrics::of_agent(&mut text, &answers.report.borrow().clone());
+        peers::of_peers(&mut text, &answers.peers.borrow().clone());
         metrics::of_addresses(&mut text, &answers.decided.borrow().clone());
         if let Err(error) = metrics::of_tables(&mut text, &answers.pins) {
             let error = &error as &dyn std::error::Error;

@@ -4,7 +4,8 @@
 //! files, API ──> source ──────facts──> reconcile ──steps──> pinned maps <── programs
 //!                                       │  ▲  ▲                  ▲             ▲
 //!                   net::announce <─────┘  │  └──filter── sweep ─┘             │
-//!                   net::watch ───links────┘                      attach ──────┘
+//!                   net::watch ───links────┤                      attach ──────┘
+//! other agents <───> driver::peers ─members─┘
 //! ```
 //!
 //! Every task ends with the agent; whichever ends first takes the others down,
@@ -19,9 +20,10 @@ use std::time::Duration;
 
 use lb_core::dataplane::Settle;
 use lb_core::fence::Signals;
+use lb_core::gossip;
 use lb_core::l2::Wanted;
 use lb_core::lease::Timing;
-use lb_core::model::NodeName;
+use lb_core::model::{Members, NodeName};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
@@ -39,6 +41,7 @@ use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
 use crate::driver::claims::{self, Found, Probed};
 use crate::driver::fence::{self, Findings};
+use crate::driver::peers;
 use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::publish::{self, Decided, Epoch};
@@ -54,6 +57,12 @@ use crate::source::{self, file, kube};
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
 /// For what is under way in the cluster when the agent ends.
 const GIVE_UP: Duration = Duration::from_secs(5);
+/// For others to take over before the agent ends, and for its own kernel to let
+/// go then.
+const HAND_OVER: Duration = Duration::from_secs(2);
+const LET_GO: Duration = Duration::from_millis(500);
+/// Between the socket to other agents and those who talk over it.
+const PAYLOADS: usize = 1024;
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 /// The filter is made anew after this many sweeps, if flows were removed.
 const FILTER_EVERY: u32 = 12;
@@ -74,6 +83,9 @@ pub struct Options {
     pub settle: Settle,
     pub vip_lease: Duration,
     pub tunnel_port: u16,
+    /// Where agents talk to each other, by UDP.
+    pub peer_port: u16,
+    pub timing: gossip::Timing,
     pub rates: [u32; 4],
     pub debug_packets: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are; none: nowhere.
@@ -128,6 +140,12 @@ pub enum AgentError {
     Fence(#[source] io::Error),
     #[error("the fence has ended: nothing renews VIPs")]
     Fenceless,
+    #[error("cannot start the thread that talks with other agents")]
+    PeersThread(#[source] io::Error),
+    #[error(transparent)]
+    Peers(#[from] peers::Ended),
+    #[error("the thread that talks with other agents has panicked")]
+    PeersPanicked,
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
     #[error("cannot put the pinned maps right")]
@@ -228,6 +246,12 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     };
     let (report_out, report) = watch::channel(Arc::default());
     let (decided_out, decided) = watch::channel(Decided::default());
+    let (acted, acted_in) = watch::channel(BTreeSet::new());
+    let (members_out, members) = watch::channel(Members::default());
+    let (peers_out, peers_report) = watch::channel(Arc::default());
+    let (leave, leave_in) = watch::channel(None);
+    let (released_out, released) = watch::channel(false);
+    let owned_now = owned.subscribe();
     let (elected, elected_in) = watch::channel(None);
     let (probed, probed_in) = watch::channel(Probed::default());
     let tells = Tells {
@@ -235,6 +259,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         owned,
         elected,
         probed,
+        acted,
         decided: decided_out,
         report: report_out,
     };
@@ -243,8 +268,9 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         let listener = listening.map_err(|error| AgentError::Listen(address, error))?;
         let answers = admin::Answers {
             pins: pins.clone(),
-            report,
+            report: report.clone(),
             decided: decided.clone(),
+            peers: peers_report.clone(),
         };
         tasks.spawn(async move {
             admin::run(listener, answers)
@@ -253,6 +279,41 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         });
     }
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
+    let talk = peers::Settings {
+        node: NodeName::new(&options.node),
+        port: options.peer_port,
+        timing: options.timing,
+        found_tables: reconciler.found_tables(),
+    };
+    // Nobody else talks over it yet.
+    let (_said, channel) = mpsc::channel(PAYLOADS);
+    let (renewals_out, renewals) = mpsc::channel(PAYLOADS);
+    let (to_channel, _to_channel) = mpsc::channel(PAYLOADS);
+    let (to_fence, others_renewals) = mpsc::channel(PAYLOADS);
+    let others = peers::Hears {
+        nodes: question_in.clone(),
+        secret: secret.clone(),
+        net: net.clone(),
+        report,
+        acted: acted_in,
+        leave: leave_in,
+        channel,
+        fence: renewals,
+    };
+    let tells = peers::Tells {
+        members: members_out,
+        channel: to_channel,
+        fence: to_fence,
+        report: peers_out,
+        released: released_out,
+    };
+    start_peers(talk, others, tells, &mut tasks)?;
+    let folder = options.run_folder.clone();
+    tasks.spawn(async move {
+        peers::report_file::keep(peers_report, folder).await;
+        // Who talked with others has ended, and says why.
+        std::future::pending().await
+    });
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
 
     let starts = Starts {
@@ -265,11 +326,20 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
     tasks.spawn(async move { announce::run(owned_in).await.map_err(AgentError::Announce) });
     tasks.spawn(sweep(sweeper, filter_out));
-    let fenced = fence::Settings {
+    let fenced = Fencing {
         node: NodeName::new(&options.node),
         timing: fence::Timing {
             sole: options.vip_lease,
-            ..fence::Timing::NORMAL
+            ..if options.timing == gossip::Timing::FAST {
+                fence::Timing::FAST
+            } else {
+                fence::Timing::NORMAL
+            }
+        },
+        peers: fence::Peers {
+            members: members.clone(),
+            received: others_renewals,
+            sent: renewals_out,
         },
     };
     let (fence, opposed) = start_fence(fenced, &pins, net.clone(), elected_in, &mut tasks)?;
@@ -290,6 +360,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         secret,
         fence,
         found,
+        members,
     };
     tasks.spawn(async move { Ok(reconciler.run(hears).await?) });
 
@@ -297,6 +368,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         signal = shutdown::requested() => {
             let signal = signal.map_err(AgentError::Wait)?;
             tracing::info!("{signal}: going, and forwarding goes on");
+            leave.send_replace(Some(peers::Leave { returns_in: None }));
+            hand_over(released, owned_now).await;
             Ok(())
         }
         Some(ended) = tasks.join_next() => ended.map_err(AgentError::Panicked).and_then(|r| r),
@@ -311,8 +384,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
 /// a VIP of ours.
 type Fenced = (watch::Receiver<Findings>, mpsc::Sender<()>);
 
+/// What the fence is started with.
+struct Fencing {
+    node: NodeName,
+    timing: fence::Timing,
+    peers: fence::Peers,
+}
+
 fn start_fence(
-    settings: fence::Settings,
+    fencing: Fencing,
     pins: &Pins,
     net: watch::Receiver<NetFacts>,
     elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
@@ -322,8 +402,14 @@ fn start_fence(
     let (signals_out, signals) = watch::channel(Signals::default());
     // Full: it yields already.
     let (opposed, opposed_in) = mpsc::channel(1);
+    let Fencing {
+        node,
+        timing,
+        peers,
+    } = fencing;
+    let settings = fence::Settings { node, timing };
     let hears = fence::Hears {
-        peers: None,
+        peers: Some(peers),
         signals,
         elected,
         opposed: opposed_in,
@@ -339,6 +425,36 @@ fn start_fence(
         Ok(())
     });
     Ok((found, opposed))
+}
+
+/// Talks with other agents, in a thread that reconciling does not hold up.
+fn start_peers(
+    settings: peers::Settings,
+    hears: peers::Hears,
+    tells: peers::Tells,
+    tasks: &mut JoinSet<Result<(), AgentError>>,
+) -> Result<(), AgentError> {
+    let ended = peers::start(settings, hears, tells).map_err(AgentError::PeersThread)?;
+    // Dropped without a word: it panicked.
+    tasks.spawn(async move { Err(ended.await.map_or(AgentError::PeersPanicked, Into::into)) });
+    Ok(())
+}
+
+/// Waits until others have taken over this node's VIPs, and it has let go of
+/// them.
+async fn hand_over(mut released: watch::Receiver<bool>, mut owned: watch::Receiver<Wanted>) {
+    if owned.borrow().vips.is_empty() {
+        return;
+    }
+    let taken = released.wait_for(|released| *released);
+    if !matches!(tokio::time::timeout(HAND_OVER, taken).await, Ok(Ok(_))) {
+        tracing::warn!("not all others say that they have taken over");
+        return;
+    }
+    let gone = owned.wait_for(|owned| owned.vips.is_empty());
+    if tokio::time::timeout(LET_GO, gone).await.is_err() {
+        tracing::info!("nobody else can own its VIPs: the kernel answers on");
+    }
 }
 
 /// What facts are read from, and who is told what is decided.

@@ -7,6 +7,7 @@ mod counters;
 mod crds;
 mod flows;
 mod maps;
+mod members;
 mod output;
 mod pools;
 mod purge;
@@ -49,6 +50,7 @@ enum Command {
     Flows(flows::Flows),
     Counters(counters::Counters),
     Maps(maps::Maps),
+    Members(members::MembersCommand),
     Check(check::Check),
     Crds(crds::Crds),
     Purge(purge::Purge),
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Flows(flows) => flows.run(),
         Command::Counters(counters) => counters.run(),
         Command::Maps(maps) => maps.run(),
+        Command::Members(members) => members.run(),
         Command::Check(check) => check.run(),
         Command::Crds(crds) => crds.run(),
         Command::Purge(purge) => purge.run(),

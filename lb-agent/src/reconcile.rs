@@ -29,7 +29,7 @@ use lb_common::limits::UPLINKS_MAX;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
 use lb_core::l2::Wanted as Announced;
-use lb_core::model::{Delivery, Inputs, Links, Members, NodeName};
+use lb_core::model::{Delivery, Inputs, Links, MemberState, Members, NodeName};
 use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -89,6 +89,7 @@ pub struct Hears {
     pub secret: watch::Receiver<Known>,
     pub fence: watch::Receiver<Findings>,
     pub found: watch::Receiver<Found>,
+    pub members: watch::Receiver<Members>,
 }
 
 /// Whom it tells.
@@ -98,6 +99,8 @@ pub struct Tells {
     pub owned: watch::Sender<Announced>,
     pub elected: watch::Sender<Option<BTreeSet<NodeName>>>,
     pub probed: watch::Sender<Probed>,
+    /// Nodes that are leaving, and of whose VIPs this one's share is here.
+    pub acted: watch::Sender<BTreeSet<NodeName>>,
     pub decided: watch::Sender<Decided>,
     pub report: watch::Sender<Arc<Report>>,
 }
@@ -174,6 +177,15 @@ impl Schedule {
     }
 }
 
+/// Nodes that go and do not come back.
+fn leaving(members: &Members) -> BTreeSet<NodeName> {
+    let leaving = members
+        .by_node
+        .iter()
+        .filter(|(_, member)| member.state == MemberState::Leaving && member.returns_by.is_none());
+    leaving.map(|(node, _)| node.clone()).collect()
+}
+
 impl Reconciler {
     /// Reads back what the maps hold.
     pub fn new(
@@ -221,6 +233,12 @@ impl Reconciler {
         })
     }
 
+    /// Whether the maps were filled when the agent started.
+    #[must_use]
+    pub fn found_tables(&self) -> bool {
+        !self.current.frontends.is_empty()
+    }
+
     /// Runs until one of those it hears from ends.
     pub async fn run(mut self, mut hears: Hears) -> Result<(), ReconcileError> {
         self.first_inputs(&mut hears).await?;
@@ -245,6 +263,12 @@ impl Reconciler {
                         schedule.at_once();
                     } else {
                         self.tell_standing();
+                    }
+                }
+                changed = hears.members.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the talk with peers"))?;
+                    if self.take_members(&mut hears.members) {
+                        schedule.at_once();
                     }
                 }
                 () = due => {
@@ -373,6 +397,18 @@ impl Reconciler {
         changed
     }
 
+    /// Whether that changes who may own a VIP.
+    fn take_members(&mut self, members: &mut watch::Receiver<Members>) -> bool {
+        let members = members.borrow_and_update().clone();
+        let last = &self.inputs.members;
+        let mut known = last.by_node.keys().chain(members.by_node.keys());
+        let changed = last.settled != members.settled
+            || leaving(last) != leaving(&members)
+            || known.any(|node| last.counts(node) != members.counts(node));
+        self.inputs.members = members;
+        changed
+    }
+
     fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {
         self.net = net.borrow_and_update().clone();
         self.inputs.links = self.net.links.clone();
@@ -471,6 +507,14 @@ impl Reconciler {
         more.extend(self.claimed(&desired));
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(ours);
+        if failures.is_empty() {
+            let leaving = leaving(&self.inputs.members);
+            self.tells.acted.send_if_modified(|last| {
+                let changed = *last != leaving;
+                *last = leaving;
+                changed
+            });
+        }
         self.write_addresses(&desired);
         self.write_vips(&desired);
         self.tell_decided(desired);

@@ -133,6 +133,11 @@ impl Lab {
         remove(&self.spec.prefix)
     }
 
+    /// Of agents that are started from now on.
+    pub fn set_agent_arguments(&mut self, arguments: Vec<String>) {
+        self.spec.agent_arguments = arguments;
+    }
+
     #[must_use]
     pub fn spec(&self) -> &Spec {
         &self.spec

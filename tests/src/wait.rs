@@ -72,3 +72,10 @@ pub fn until_interrupted() {
 pub fn pass(duration: Duration) {
     sleep(duration);
 }
+
+/// How long something takes.
+pub fn timed<T>(act: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = act();
+    (result, start.elapsed())
+}
