@@ -22,6 +22,8 @@ use tokio::task::JoinSet;
 const LIMIT: Duration = Duration::from_secs(120);
 const LEASE: Duration = Duration::from_secs(3);
 const SERVICES: usize = 200;
+/// Where Corten is.
+const NAMESPACE: &str = "corten-system";
 
 const POOL: &str = "
 apiVersion: metallb.io/v1beta1
@@ -33,13 +35,17 @@ spec:
   addresses: [192.0.2.0/24]
 ";
 
-/// An API server with MetalLB's kinds and a pool.
+/// An API server with MetalLB's kinds, Corten's account and roles, and a pool.
 fn server() -> ApiServer {
     let server = ApiServer::start().expect("it starts");
     let kubectl = server.kubectl();
     let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+    let base = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/base");
+    let file = |name: &str| format!("{base}/{name}.yaml");
     for arguments in [
-        &["create", "namespace", "metallb-system"][..],
+        &["apply", "--filename", &file("namespaces")][..],
+        &["apply", "--filename", &file("rbac")],
+        &["create", "serviceaccount", "corten", "-n", NAMESPACE],
         &["apply", "--kustomize", crds],
         &[
             "wait",
@@ -65,7 +71,9 @@ struct Agent {
 
 impl Agent {
     async fn start(server: &ApiServer, node: &str) -> Self {
-        let cluster = connect::connect(Some(server.kubeconfig()))
+        // It may do no more than what the roles allow.
+        let account = server.service_account(NAMESPACE, "corten");
+        let cluster = connect::connect(Some(&account.expect("an account")))
             .await
             .expect("a client");
         let (epoch, epochs) = Epoch::new();
@@ -75,7 +83,7 @@ impl Agent {
         let (known, secret) = watch::channel(Known::default());
         let settings = Settings {
             node: node.to_owned(),
-            namespace: "default".to_owned(),
+            namespace: NAMESPACE.to_owned(),
             config_namespace: "metallb-system".to_owned(),
             timing: Timing::of(LEASE),
             secret: Some((server.folder().join(node), known)),
@@ -177,7 +185,9 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 fn holder(kubectl: &Kubectl) -> Option<String> {
-    let lease = kubectl.json(&["get", "lease", "corten"]).ok()?;
+    let lease = kubectl
+        .json(&["get", "lease", "corten", "-n", NAMESPACE])
+        .ok()?;
     let holder = lease["spec"]["holderIdentity"].as_str()?;
     let (node, _) = holder.split_once('_')?;
     Some(node.to_owned())
@@ -248,7 +258,7 @@ async fn a_service_is_given_an_address_and_its_owner_is_told() {
     .await;
     agent.stop().await;
     let lease = kubectl
-        .json(&["get", "lease", "corten"])
+        .json(&["get", "lease", "corten", "-n", NAMESPACE])
         .expect("it is there");
     assert_eq!(lease["spec"]["holderIdentity"].as_str().unwrap_or(""), "");
 }
@@ -317,8 +327,9 @@ async fn agents_share_a_secret_that_they_make_themselves() {
     let old = String::from_utf8(made.messages[0].clone()).expect("a text");
     let new = format!(r#"{{"stringData":{{"agents":"new\n{old}"}}}}"#);
     let patch = |data: &str| {
-        let arguments = ["patch", "secret", "corten-cluster", "--patch", data];
-        kubectl.run(&arguments).expect("patched");
+        let patch = ["patch", "secret", "corten-cluster", "-n", NAMESPACE];
+        let patch = [&patch[..], &["--patch", data]].concat();
+        kubectl.run(&patch).expect("patched");
     };
     patch(&new);
     let both = |known: &Known| {
@@ -338,13 +349,13 @@ async fn agents_share_a_secret_that_they_make_themselves() {
     patch(r#"{"stringData":{"pick":" "}}"#);
     let wrong = |known: &Known| {
         let failure = known.failure.as_deref().unwrap_or_default();
-        failure.contains("Secret default/corten-cluster") && failure.contains("pick")
+        failure.contains("Secret corten-system/corten-cluster") && failure.contains("pick")
     };
     assert_eq!(first.secret(wrong).await, rotated);
 
     // Gone by mistake, it comes back as it was, whoever holds the Lease now.
     kubectl
-        .run(&["delete", "secret", "corten-cluster"])
+        .run(&["delete", "secret", "corten-cluster", "-n", NAMESPACE])
         .expect("deleted");
     first.stop().await;
     let good = |known: &Known| known.failure.is_none();
