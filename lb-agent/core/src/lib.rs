@@ -12,6 +12,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bgp;
+pub mod channel;
 pub mod check;
 pub mod config;
 pub mod dataplane;
@@ -23,6 +24,7 @@ pub mod jitter;
 pub mod l2;
 pub mod lease;
 pub mod model;
+pub mod moved;
 pub mod owner;
 pub mod problem;
 pub mod seal;

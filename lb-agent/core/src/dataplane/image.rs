@@ -9,12 +9,13 @@ use lb_common::backend::{self, BackendValue};
 use lb_common::filter::{AddrFilter, FILTER_WORDS};
 use lb_common::frontend::{FrontendKey, FrontendValue};
 use lb_common::maps::NodeNet;
-use lb_common::node::{MAC_BUCKETS, MacBucket, NodeMacs, NodeName, NodeNetValue, NodeValue};
+use lb_common::node::{MAC_BUCKETS, MacBucket, NodeMacs, NodeNetValue, NodeValue};
 use lb_common::table::Slot;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
+use super::names;
 use crate::desired::{Frontend, LocalBackend};
-use crate::model::{Delivery, FrontendAddress};
+use crate::model::{Delivery, FrontendAddress, NodeName};
 use crate::shared::SharedMap;
 
 /// All maps that the agent alone writes. `CONFIG` is the shell's, which knows
@@ -57,7 +58,7 @@ impl PartialEq for Sources {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeImage {
     pub value: NodeValue,
-    pub name: NodeName,
+    pub name: lb_common::node::NodeName,
 }
 
 /// All entries of one frontend.
@@ -81,6 +82,20 @@ impl PartialEq for Body {
         self.name == other.name
             && self.endpoints == other.endpoints
             && (Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots)
+    }
+}
+
+impl Image {
+    /// The number of each of these nodes that has one.
+    #[must_use]
+    pub fn node_ids<T>(&self, nodes: &BTreeMap<NodeName, T>) -> BTreeMap<NodeName, u16> {
+        let labels = self.nodes.iter();
+        let labels: BTreeMap<_, _> = labels.map(|(id, node)| (node.name.name, *id)).collect();
+        let known = |name: &NodeName| labels.get(&names::padded(name.as_str())).copied();
+        nodes
+            .keys()
+            .filter_map(|name| Some((name.clone(), known(name)?)))
+            .collect()
     }
 }
 

@@ -2,11 +2,13 @@
 //! how large the maps are.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use core::time::Duration;
 
 use lb_common::frontend::flags;
 
 use super::image::{FrontendImage, Image};
+use crate::moved::{Awaiting, UNSETTLED};
 use crate::time::Timestamp;
 
 /// How long an id or a place that was given up is not used for anything else.
@@ -68,6 +70,7 @@ pub(super) enum Given {
 pub struct Ledger {
     pub(super) sizes: Sizes,
     pub(super) settle: Settle,
+    pub(super) awaiting: Arc<Awaiting>,
     /// Until when each is not to be used.
     quarantine: BTreeMap<Given, Timestamp>,
     generation: u16,
@@ -82,9 +85,15 @@ impl Ledger {
         Self {
             sizes,
             settle,
+            awaiting: Arc::default(),
             quarantine: BTreeMap::new(),
             generation: u16::try_from(generation).unwrap_or(0),
         }
+    }
+
+    /// What agents have told each other. Plan again after this.
+    pub fn hear(&mut self, awaiting: Arc<Awaiting>) {
+        self.awaiting = awaiting;
     }
 
     /// When to plan again although nothing has changed: a frontend settles, or
@@ -92,9 +101,11 @@ impl Ledger {
     #[must_use]
     pub fn deadline(&self, current: &Image) -> Option<Timestamp> {
         let frontends = current.frontends.values();
+        let unsettled_s = u32::try_from(UNSETTLED.as_secs()).unwrap_or(u32::MAX);
         let ends = [
             (flags::TCP_UNSETTLED, self.settle.tcp_s),
             (flags::UDP_UNSETTLED, self.settle.udp_s),
+            (flags::AWAITING_TOLD, unsettled_s),
         ];
         let settling = frontends.flat_map(|FrontendImage { value, .. }| {
             let set = ends.iter().filter(|(flag, _)| value.flags & flag != 0);

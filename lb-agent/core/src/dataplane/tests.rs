@@ -1,5 +1,6 @@
 mod displaced;
 mod load;
+mod told;
 
 use super::{Image, Ledger, Maps, QUARANTINE, Settle, Sizes, Step, diff, plan};
 use crate::desired::{Memo, desired};

@@ -1,207 +1,197 @@
-//! The part of an agent that talks to the others: MOVED, told, forgot. Sans IO:
-//! a sweep gives messages, a message changes maps.
+//! The part of an agent that talks to the others: the real one
+//! (`lb_core::moved::Talk`), between the maps of a node here and a network of
+//! datagrams.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+    sync::Arc,
+    time::Duration,
+};
+
+use lb_common::{
+    addr::Addr,
+    flow::{FlowKey, TCP, UDP},
+    frontend::FrontendKey,
+};
+use lb_core::{
+    moved::{Act, Awaiting, Living, Output, Presence, Set, Sets, Talk},
+    time::Timestamp,
+};
 
 use crate::{
     endpoints::{NodeId, Tuple},
-    node::{Node, Owned, Time},
-    packet::ConnId,
+    node::{Node, Time},
+    rng::low,
 };
 
-/// Handshakes told of at most, a sweep and peer: a SYN flood's are many.
-const HANDSHAKES_MAX: usize = 64;
+/// Flows that a node's `MOVED` has room for.
+const MOVED_MAX: usize = 10_000;
 
 #[derive(Debug)]
 pub(crate) struct Agent {
     pub(crate) up: bool,
-    /// What each peer holds on our word.
-    sent: BTreeMap<u32, NodeId>,
-    told: BTreeMap<NodeId, u64>,
-    /// Peers that get everything again.
-    resend: BTreeSet<NodeId>,
-    /// Flows to be told of again, since the peer believes to have them.
-    again: BTreeSet<u32>,
+    pub(crate) talk: Talk,
+    /// As the planner heard it last.
+    pub(crate) awaiting: Awaiting,
 }
 
-/// Everything that one sweep has to say to one peer.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Message {
-    /// Forget what I said before.
-    anew: bool,
-    /// Tell me everything again.
-    forgot: bool,
-    moved: Vec<Flow>,
-    withdrawn: Vec<u32>,
-    /// Flows that you said are yours and that live here.
-    disputed: Vec<Flow>,
-    told: Option<u64>,
+/// A moment of the run by the nodes' clocks, which began earlier.
+pub(crate) fn at(now: Time) -> Timestamp {
+    Timestamp::since_boot(Duration::from_millis(1_000_000 + now))
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Flow {
-    tuple: u32,
-    conn: ConnId,
-    /// When its client last sent something. A real message says how long ago.
-    seen: u32,
+/// Of a time of the core: in this run.
+pub(crate) fn since_start(moment: Timestamp) -> Time {
+    Time::try_from(moment.since(at(0)).as_millis()).unwrap_or(Time::MAX)
+}
+
+/// The only VIP and port, by protocol.
+pub(crate) fn frontend(protocol: u8) -> FrontendKey {
+    FrontendKey::new(Ipv4Addr::new(203, 0, 113, 80).into(), 443, protocol)
+}
+
+/// This node's number of a frontend.
+pub(crate) fn frontend_id(protocol: u8) -> u32 {
+    u32::from(protocol == UDP)
+}
+
+/// The key of a flow: what it says of the client is the tuple's number.
+fn key(tuple: u32, protocol: u8) -> FlowKey {
+    let frontend = frontend(protocol);
+    FlowKey {
+        client: Ipv4Addr::from(tuple).into(),
+        vip: frontend.vip,
+        client_port: 40_000,
+        vip_port: frontend.port,
+        protocol: protocol.into(),
+    }
+}
+
+fn tuple_of(client: Addr) -> u32 {
+    let [.., a, b, c, d] = client.bytes;
+    u32::from_be_bytes([a, b, c, d])
 }
 
 impl Agent {
     pub(crate) fn new(up: bool) -> Self {
         Self {
             up,
-            sent: BTreeMap::new(),
-            told: BTreeMap::new(),
-            resend: BTreeSet::new(),
-            again: BTreeSet::new(),
-        }
-    }
-
-    /// Comes up, or finds the maps empty: what was said is not remembered.
-    pub(crate) fn start(&mut self, peers: impl Iterator<Item = NodeId>) -> Message {
-        *self = Self::new(true);
-        self.resend = peers.collect();
-        Message {
-            forgot: true,
-            ..Message::default()
+            talk: Talk::new(1, [], MOVED_MAX),
+            awaiting: Awaiting::unknown(),
         }
     }
 }
 
 impl Node {
-    pub(crate) fn sweep(
+    /// A new process of the agent, with what the maps hold.
+    pub(crate) fn start_agent(
         &mut self,
-        tuples: &[Tuple],
-        peers: &[NodeId],
+        boot: u64,
+        peers: &BTreeMap<NodeId, Presence>,
+        protocols: &[Tuple],
         now: Time,
-    ) -> Vec<(NodeId, Message)> {
-        let wanted = self.wanted(tuples, now);
-        let mut messages = self.disputes();
-        let agent = &mut self.agent;
-        for peer in std::mem::take(&mut agent.resend) {
-            agent.sent.retain(|_, node| *node != peer);
-            agent.told.remove(&peer);
-            messages.entry(peer).or_default().anew = true;
-        }
-        for (&tuple, &peer) in &agent.sent {
-            if wanted.get(&tuple).map(|(to, _)| *to) != Some(peer) {
-                messages.entry(peer).or_default().withdrawn.push(tuple);
-            }
-        }
-        let again = std::mem::take(&mut agent.again);
-        for (&tuple, &(to, flow)) in &wanted {
-            if agent.sent.get(&tuple) != Some(&to) || again.contains(&tuple) {
-                messages.entry(to).or_default().moved.push(flow);
-            }
-        }
-        let sent = wanted.iter().map(|(&tuple, &(to, _))| (tuple, to));
-        agent.sent = sent.collect();
-        for &peer in peers {
-            if agent.told.insert(peer, self.set.hash) != Some(self.set.hash) {
-                messages.entry(peer).or_default().told = Some(self.set.hash);
-            }
-        }
-        messages.into_iter().collect()
+    ) {
+        let held = self.moved.iter().filter_map(|(&tuple, &node)| {
+            let index = usize::try_from(tuple).ok()?;
+            Some((key(tuple, protocols.get(index)?.protocol), node))
+        });
+        self.agent = Agent {
+            up: true,
+            talk: Talk::new(boot, held, MOVED_MAX),
+            awaiting: Awaiting::unknown(),
+        };
+        self.agent.talk.set_peers(peers, at(now));
+        self.agent.talk.set_tables(&self.sets(), at(now));
     }
 
-    /// What peers say is theirs and lives here too.
-    fn disputes(&self) -> BTreeMap<NodeId, Message> {
-        let mut messages: BTreeMap<NodeId, Message> = BTreeMap::new();
-        for (&tuple, moved) in &self.moved {
-            if let Some(flow) = self.flow(tuple) {
-                let message = messages.entry(moved.value).or_default();
-                message.disputed.push(flow);
-            }
-        }
-        messages
+    /// The set of endpoints as agents talk about it.
+    pub(crate) fn sets(&self) -> Sets {
+        let changed = self.changed.map_or(0, |changed| at(changed).seconds());
+        let set = |protocol| Set {
+            id: frontend_id(protocol),
+            hash: self.set.hash,
+            changed_s: changed,
+            nodes: self
+                .set
+                .nodes
+                .iter()
+                .copied()
+                .filter(|&n| n != self.id)
+                .collect(),
+            serving: self
+                .set
+                .serving
+                .iter()
+                .copied()
+                .filter(|&n| n != self.id)
+                .collect(),
+            here: self.set.nodes.contains(&self.id),
+        };
+        let sets = [TCP, UDP].map(|protocol| (frontend(protocol), Arc::new(set(protocol))));
+        sets.into()
     }
 
-    fn flow(&self, tuple: u32) -> Option<Flow> {
-        let flow = self.established(tuple)?;
-        Some(Flow {
-            tuple,
-            conn: flow.conn,
-            seen: flow.value.seen,
-        })
-    }
-
-    /// The flows that live here and whose packets come to another node.
-    fn wanted(&self, tuples: &[Tuple], now: Time) -> BTreeMap<u32, (NodeId, Flow)> {
-        let elsewhere = |pick| self.set.home(pick).filter(|&home| home != self.id);
-        let mut wanted = BTreeMap::new();
-        let mut handshakes: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for (who, pod) in self.embryos.answered_by_pods(now) {
-            let Some(to) = elsewhere(who.tuple.pick) else {
-                continue;
+    /// Looks through the flows.
+    pub(crate) fn walk(&mut self, tuples: &[Tuple], now: Time) {
+        let watched: BTreeSet<FlowKey> = self.agent.talk.watched();
+        let living = self.flows.keys().filter_map(|&tuple| {
+            let flow = self.established(tuple)?;
+            let tuple = tuples.get(usize::try_from(tuple).ok()?)?;
+            let home = self.set.home(tuple.pick);
+            let living = Living {
+                flow: key(tuple.id, tuple.protocol),
+                idle_ms: low(now).wrapping_sub(flow.value.seen),
+                elsewhere: home.filter(|&home| home != self.id),
             };
-            let count = handshakes.entry(to).or_default();
-            if *count < HANDSHAKES_MAX && self.set.pods.contains(&pod) {
-                *count += 1;
-                let (tuple, conn) = (who.tuple.id, who.conn);
-                wanted.insert(
-                    tuple,
-                    (
-                        to,
-                        Flow {
-                            tuple,
-                            conn,
-                            seen: 0,
-                        },
-                    ),
-                );
+            let matters = living.elsewhere.is_some() || watched.contains(&living.flow);
+            matters.then_some(living)
+        });
+        let living: Vec<Living> = living.collect();
+        let sets = self.sets();
+        self.agent.talk.walked(&sets, living, at(now));
+    }
+
+    /// The planner hears who is waited for.
+    pub(crate) fn plan(&mut self, now: Time) {
+        self.agent.awaiting = self.agent.talk.awaiting(at(now));
+    }
+
+    /// Does to the maps what is to be done; the datagrams that leave.
+    pub(crate) fn settle(&mut self, now: Time) -> Vec<(NodeId, Vec<u8>)> {
+        let mut leaving = Vec::new();
+        while let Some(act) = self.agent.talk.poll_act() {
+            match act {
+                Act::Transmit { peer, datagram } => leaving.push((peer, datagram)),
+                Act::Map(Output::Hold { flow, node }) => {
+                    self.moved.insert(tuple_of(flow.client), node);
+                }
+                Act::Map(Output::Release { flow }) => {
+                    self.moved.remove(&tuple_of(flow.client));
+                }
+                Act::Map(Output::Compare {
+                    peer,
+                    flow,
+                    idle_ms,
+                }) => self.compare(peer, flow, idle_ms, now),
             }
         }
-        for &tuple in self.flows.keys() {
-            let index = usize::try_from(tuple).unwrap_or(usize::MAX);
-            let home = tuples.get(index).and_then(|tuple| elsewhere(tuple.pick));
-            if let Some((to, flow)) = home.zip(self.flow(tuple)) {
-                wanted.insert(tuple, (to, flow));
-            }
-        }
-        wanted
+        self.told = self.agent.talk.told(at(now));
+        leaving
     }
 
     /// Of two connections of one tuple only the later one lives: a client that
     /// vanished left the other.
-    fn give_way(&mut self, tuple: u32, seen: u32) -> bool {
-        let older = self
-            .flows
-            .get(&tuple)
-            .is_some_and(|flow| flow.value.seen < seen);
-        if older {
+    fn compare(&mut self, peer: NodeId, flow: FlowKey, idle_ms: u32, now: Time) {
+        let tuple = tuple_of(flow.client);
+        let Some(ours) = self.established(tuple) else {
+            return;
+        };
+        let ours_ms = low(now).wrapping_sub(ours.value.seen);
+        if ours_ms > idle_ms {
             self.flows.remove(&tuple);
-        }
-        older
-    }
-
-    pub(crate) fn hear(&mut self, from: NodeId, message: &Message) {
-        if message.forgot {
-            self.agent.resend.insert(from);
-        }
-        if message.anew {
-            self.moved.retain(|_, moved| moved.value != from);
-        }
-        for tuple in &message.withdrawn {
-            if self
-                .moved
-                .get(tuple)
-                .is_some_and(|moved| moved.value == from)
-            {
-                self.moved.remove(tuple);
-            }
-        }
-        for &Flow { tuple, conn, seen } in &message.moved {
-            self.give_way(tuple, seen);
-            self.moved.insert(tuple, Owned { conn, value: from });
-        }
-        for &Flow { tuple, seen, .. } in &message.disputed {
-            if !self.give_way(tuple, seen) {
-                // Ours is the later one: say so again.
-                self.agent.again.insert(tuple);
-            }
-        }
-        if let Some(hash) = message.told {
-            self.told.insert(from, hash);
+        } else {
+            self.agent.talk.kept(peer, flow, ours_ms, at(now));
         }
     }
 }

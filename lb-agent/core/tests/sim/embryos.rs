@@ -13,11 +13,9 @@ use crate::{
     rng::low,
 };
 
-/// Who began a handshake: for the agent's messages and for telling what is
-/// stale. The kernel's entry has only a tag of it.
+/// Who began a handshake: for telling what is stale. The kernel's entry has only a tag of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Beginner {
-    pub(crate) tuple: Tuple,
     pub(crate) conn: ConnId,
 }
 
@@ -82,10 +80,7 @@ impl Embryos {
             flags,
             ..Embryo::default()
         };
-        self.beginners[set][way] = Some(Beginner {
-            tuple: packet.tuple,
-            conn: packet.conn,
-        });
+        self.beginners[set][way] = Some(Beginner { conn: packet.conn });
     }
 
     pub(crate) fn syn_ack(&mut self, packet: &Packet, isn: u32) {
@@ -109,18 +104,5 @@ impl Embryos {
         if let Some(entry) = self.entry(packet) {
             *entry = Embryo::default();
         }
-    }
-
-    /// The TCP handshakes that the pod has answered, with the pod.
-    pub(crate) fn answered_by_pods(&self, now: Time) -> impl Iterator<Item = (Beginner, PodId)> {
-        let all = self.sets.iter().zip(&self.beginners);
-        let ways = all.flat_map(|(set, beginners)| set.ways.iter().zip(beginners));
-        ways.filter_map(move |(entry, beginner)| {
-            let fresh = low(now).wrapping_sub(entry.seen) < EMBRYO_SECONDS * 1000;
-            let whole = entry.tag != 0 && entry.flags == embryo::ANSWERED && fresh;
-            beginner
-                .filter(|_| whole)
-                .map(|who| (who, entry.backend_id))
-        })
     }
 }

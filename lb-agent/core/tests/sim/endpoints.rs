@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(crate) node: NodeId,
     /// Takes new flows.
     pub(crate) usable: bool,
+    /// Answers those that it has.
+    pub(crate) serving: bool,
 }
 
 /// A set of endpoints, with the table that it gives on every node.
@@ -35,6 +37,8 @@ pub(crate) struct Set {
     pub(crate) pods: BTreeSet<PodId>,
     /// The nodes that have endpoints.
     pub(crate) nodes: BTreeSet<NodeId>,
+    /// Those of them that have some that serve, if only the flows they have.
+    pub(crate) serving: BTreeSet<NodeId>,
     slots: Vec<[Option<(PodId, NodeId)>; 2]>,
 }
 
@@ -98,7 +102,9 @@ impl Tables {
             endpoint.map(|endpoint| (endpoint.pod, endpoint.node))
         };
         let slots = table.slots().iter();
+        let serving = endpoints.iter().filter(|endpoint| endpoint.serving);
         Set {
+            serving: serving.map(|endpoint| endpoint.node).collect(),
             hash: endpoints.iter().fold(mix(self.seed), |hash, endpoint| {
                 mix(hash ^ (u64::from(endpoint.pod) << 1 | u64::from(endpoint.usable)))
             }),

@@ -10,7 +10,7 @@ use lb_common::{
 };
 
 use crate::{
-    agent::Agent,
+    agent::{Agent, at, frontend, frontend_id},
     embryos::Embryos,
     endpoints::{NodeId, PodId, Set, Tuple},
     packet::{Answer, ConnId, Kind, Packet},
@@ -21,8 +21,6 @@ use crate::{
 /// Milliseconds since the run began.
 pub(crate) type Time = u64;
 
-/// How long `told` is waited for.
-const UNSETTLED_MS: Time = 60_000;
 /// Without the channel: how long `next` is asked after a change.
 const HOLD_MS: Time = 3_600_000;
 
@@ -42,24 +40,22 @@ pub(crate) struct Node {
     /// When the set changed; none: not since this node first saw the frontend.
     pub(crate) changed: Option<Time>,
     pub(crate) flows: BTreeMap<u32, Owned<FlowValue>>,
-    pub(crate) moved: BTreeMap<u32, Owned<NodeId>>,
-    pub(crate) told: BTreeMap<NodeId, u64>,
+    pub(crate) moved: BTreeMap<u32, NodeId>,
+    pub(crate) told: BTreeMap<(u32, NodeId), u64>,
     pub(crate) embryos: Embryos,
     pub(crate) agent: Agent,
 }
 
 /// What the rules may ask besides the node's maps.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sight<'a> {
+pub(crate) struct Sight {
     pub(crate) now: Time,
     /// Whether agents talk to each other.
     pub(crate) channel: bool,
-    /// Nodes that the others know to be dead.
-    pub(crate) dead: &'a [NodeId],
 }
 
 impl Node {
-    pub(crate) fn decide(&self, packet: &mut Packet, sight: Sight<'_>) -> Decision {
+    pub(crate) fn decide(&self, packet: &mut Packet, sight: Sight) -> Decision {
         let slot = self.set.slot(packet.tuple.pick, self.id);
         let mut view = View {
             node: self,
@@ -226,7 +222,7 @@ fn backend(pod: PodId) -> BackendRef {
 
 struct View<'a> {
     node: &'a Node,
-    sight: Sight<'a>,
+    sight: Sight,
     packet: &'a mut Packet,
 }
 
@@ -234,6 +230,20 @@ impl View<'_> {
     fn since_change(&self) -> Time {
         let changed = self.node.changed;
         changed.map_or(Time::MAX, |changed| self.sight.now - changed)
+    }
+
+    /// Whether the frontend settles by what agents tell.
+    fn by_channel(&self) -> bool {
+        let key = frontend(self.packet.tuple.protocol);
+        self.sight.channel && self.node.agent.awaiting.covers(&key)
+    }
+
+    /// Whether the frontend's flag says that others are waited for.
+    fn awaits(&self) -> bool {
+        let key = frontend(self.packet.tuple.protocol);
+        let changed = self.node.changed.map_or(0, |changed| at(changed).seconds());
+        let (hash, now) = (self.node.set.hash, at(self.sight.now));
+        self.node.agent.awaiting.awaits(&key, hash, changed, now)
     }
 
     fn note_stale(&mut self, conn: ConnId) {
@@ -261,9 +271,7 @@ impl Knowledge for View<'_> {
     }
 
     fn moved(&mut self) -> Option<u16> {
-        let moved = *self.node.moved.get(&self.packet.tuple.id)?;
-        self.note_stale(moved.conn);
-        Some(moved.value)
+        self.node.moved.get(&self.packet.tuple.id).copied()
     }
 
     fn handed_over(&mut self) -> bool {
@@ -271,21 +279,18 @@ impl Knowledge for View<'_> {
     }
 
     fn told(&mut self, node: u16) -> bool {
-        if !self.sight.channel {
+        if !self.by_channel() {
             return self.since_change() >= HOLD_MS;
         }
-        node == self.node.id
-            || self.since_change() >= UNSETTLED_MS
-            || self.sight.dead.contains(&node)
-            || self.node.told.get(&node) == Some(&self.node.set.hash)
+        let id = frontend_id(self.packet.tuple.protocol);
+        !self.awaits() || self.node.told.get(&(id, node)) == Some(&self.node.set.hash)
     }
 
     fn all_told(&mut self) -> bool {
-        if !self.sight.channel {
+        if !self.by_channel() {
             // TCP: there is nobody to wait for.
             return self.packet.kind != Kind::Datagram || self.since_change() >= HOLD_MS;
         }
-        let set = Rc::clone(&self.node.set);
-        set.nodes.iter().all(|&node| self.told(node))
+        !self.awaits()
     }
 }

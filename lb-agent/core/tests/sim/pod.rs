@@ -46,6 +46,7 @@ impl Pod {
             pod: self.id,
             node: self.node,
             usable,
+            serving: self.ready,
         }
     }
 

@@ -13,7 +13,7 @@ use lb_common::{
 };
 
 use crate::{
-    agent::{Agent, Message},
+    agent::Agent,
     client::{Client, Outcome},
     embryos::Embryos,
     endpoints::{NodeId, PodId, Set, Tables, Tuple},
@@ -40,8 +40,14 @@ mod control;
 enum Event {
     Client(usize),
     Apply(NodeId, Rc<Set>),
+    /// Looks through its flows, every second.
     Sweep(NodeId),
-    Message(NodeId, NodeId, Box<Message>),
+    /// The same, after a change.
+    Walk(NodeId),
+    Datagram(NodeId, NodeId, Vec<u8>),
+    Timer(NodeId),
+    /// The planner of a node hears what its agent knows.
+    Plan(NodeId),
     Ingress,
     Flood,
     Act(Action),
@@ -68,6 +74,12 @@ pub(crate) struct World {
     /// When each node hears of the last change.
     heard: Vec<Time>,
     dead: Vec<NodeId>,
+    /// Nodes that have been there.
+    known: BTreeSet<NodeId>,
+    /// When each agent wants to be called, if that is arranged.
+    timers: BTreeMap<NodeId, Time>,
+    plans: BTreeSet<NodeId>,
+    boots: u64,
     ingress: NodeId,
     /// Displaced when their node lost its maps: nothing is promised to them.
     forgotten: BTreeSet<ConnId>,
@@ -107,6 +119,10 @@ impl World {
             truth: empty,
             heard: (1..=NODES).map(|_| 0).collect(),
             dead: Vec::new(),
+            known: (1..=plan.nodes).collect(),
+            timers: BTreeMap::new(),
+            plans: BTreeSet::new(),
+            boots: 0,
             ingress: 1,
             forgotten: BTreeSet::new(),
             rng,
@@ -124,9 +140,6 @@ impl World {
         self.truth = self.slices();
         for node in &mut self.nodes {
             node.set = Rc::clone(&self.truth);
-            for id in 1..=NODES {
-                node.told.insert(id, self.truth.hash);
-            }
         }
         for index in 0..TCP_CLIENTS + UDP_CLIENTS {
             let protocol = if index < TCP_CLIENTS { TCP } else { UDP };
@@ -138,6 +151,9 @@ impl World {
         }
         for node in 1..=NODES {
             let at = self.rng.between(0, SWEEP_MS);
+            if self.channel && node <= self.plan.nodes {
+                self.begin_agent(node);
+            }
             if self.channel {
                 self.at(at, Event::Sweep(node));
             }
@@ -179,15 +195,15 @@ impl World {
                 let node = self.node(node);
                 if node.up && node.agent.up {
                     node.apply(&set, now);
+                    let node = node.id;
+                    self.tables_changed(node);
                 }
             }
             Event::Sweep(node) => self.sweep(node),
-            Event::Message(from, to, message) => {
-                let node = self.node(to);
-                if node.up && node.agent.up {
-                    node.hear(from, &message);
-                }
-            }
+            Event::Walk(node) => self.walk(node),
+            Event::Datagram(from, to, datagram) => self.datagram(from, to, &datagram),
+            Event::Timer(node) => self.timer(node),
+            Event::Plan(node) => self.plan(node),
             Event::Ingress => {
                 self.move_ingress();
                 let wait = self.rng.between(4_000, 20_000);
@@ -234,7 +250,6 @@ impl World {
             let sight = Sight {
                 now: self.now,
                 channel: self.channel,
-                dead: &self.dead,
             };
             let node = &mut self.nodes[usize::from(at) - 1];
             if !node.up {

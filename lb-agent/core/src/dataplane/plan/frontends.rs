@@ -180,7 +180,7 @@ impl<'a> Frontends<'a> {
                 Delivery::Stack => 0,
                 Delivery::Direct => flags::DIRECT,
             },
-            changed_s: displaced::last(&body),
+            changed_s: changed_s(frontend, &body, old, ledger, now),
             // The shell's: images know one value.
             side: 0,
         };
@@ -189,7 +189,8 @@ impl<'a> Frontends<'a> {
             _ => Arc::new(body),
         };
         let mut image = FrontendImage { value, body };
-        image.value.flags |= unsettled(&image.value, ledger, now);
+        let key = frontend.address.key();
+        image.value.flags |= unsettled(&key, &image.value, ledger, now);
         Some((image, complete))
     }
 
@@ -264,7 +265,8 @@ fn resample(slots: &[Slot], length: u32) -> Arc<[Slot]> {
 /// Sets for all of them whether flows may be elsewhere.
 fn settle(images: &mut SharedMap<FrontendKey, FrontendImage>, ledger: &Ledger, now: Timestamp) {
     let other = images.iter().filter_map(|(key, image)| {
-        let flags = image.value.flags & !UNSETTLED | unsettled(&image.value, ledger, now);
+        let unsettled = unsettled(key, &image.value, ledger, now);
+        let flags = image.value.flags & !UNSETTLED | unsettled;
         (flags != image.value.flags).then_some((*key, flags))
     });
     for (key, flags) in other.collect::<Vec<_>>() {
@@ -274,24 +276,52 @@ fn settle(images: &mut SharedMap<FrontendKey, FrontendImage>, ledger: &Ledger, n
     }
 }
 
-const UNSETTLED: u32 = flags::TCP_UNSETTLED | flags::UDP_UNSETTLED;
+const UNSETTLED: u32 = flags::TCP_UNSETTLED | flags::UDP_UNSETTLED | flags::AWAITING_TOLD;
+
+/// When flows may last have come to be elsewhere than the table says.
+///
+/// Where agents tell each other, that is any change of the set, also one that
+/// only this node has not seen before: flows that were displaced earlier may
+/// have another home by it. Where they do not, see [`unsettled`].
+fn changed_s(
+    frontend: &Frontend,
+    body: &Body,
+    old: Option<&FrontendImage>,
+    ledger: &Ledger,
+    now: Timestamp,
+) -> u32 {
+    let elsewhere = |endpoint: &EndpointValue| endpoint.node != 0;
+    if !ledger.awaiting.covers(&frontend.address.key()) || !body.endpoints.values().any(elsewhere) {
+        return displaced::last(body);
+    }
+    match old {
+        Some(old) if old.value.endpoints_hash == frontend.backends_hash => old.value.changed_s,
+        Some(_) | None => now.seconds().max(1),
+    }
+}
 
 /// Whether it is still to be reckoned with that flows are not where the table
 /// says, as flags.
 ///
-/// A frontend that was not in the maps has displaced none: a new one has no
-/// flows yet, and of one whose maps were lost most flows are where the table
-/// says. To ask `next` about those would strand them. Nor have flows moved
-/// whose pod has gone: asked about those, `next` would drop what the pick
-/// resets.
-fn unsettled(value: &FrontendValue, ledger: &Ledger, now: Timestamp) -> u32 {
+/// Where agents tell each other: until all have told for this set. Where they
+/// do not, for a while. A frontend that was not in the maps has then displaced
+/// none: a new one has no flows yet, and of one whose maps were lost most flows
+/// are where the table says. To ask `next` about those would strand them. Nor
+/// have flows moved whose pod has gone: asked about those, `next` would drop
+/// what the pick resets.
+fn unsettled(key: &FrontendKey, value: &FrontendValue, ledger: &Ledger, now: Timestamp) -> u32 {
     if value.changed_s == 0 {
         return 0;
     }
+    let flag = |set, flag| if set { flag } else { 0 };
+    let awaiting = &ledger.awaiting;
+    if awaiting.covers(key) {
+        let awaits = awaiting.awaits(key, value.endpoints_hash, value.changed_s, now);
+        return flag(awaits, flags::AWAITING_TOLD);
+    }
     let age_s = now.seconds().saturating_sub(value.changed_s);
-    let flag = |lasts_s, flag| if age_s < lasts_s { flag } else { 0 };
-    flag(ledger.settle.tcp_s, flags::TCP_UNSETTLED)
-        | flag(ledger.settle.udp_s, flags::UDP_UNSETTLED)
+    flag(age_s < ledger.settle.tcp_s, flags::TCP_UNSETTLED)
+        | flag(age_s < ledger.settle.udp_s, flags::UDP_UNSETTLED)
 }
 
 fn bits(conditions: Conditions) -> u16 {

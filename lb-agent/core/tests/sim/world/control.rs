@@ -1,17 +1,26 @@
 //! What is not traffic: agents that sweep, listen and start, EndpointSlices, and
 //! everything that is done to the cluster.
 
-use std::rc::Rc;
+use std::{collections::BTreeMap, rc::Rc};
+
+use lb_core::moved::Presence;
 
 use super::{Event, NODES, SWEEP_MS, World};
 use crate::{
+    agent::{at, since_start},
     endpoints::{NodeId, PodId, Set},
     node::Time,
     pod::Pod,
     scenario::Action,
 };
 
-const MESSAGE_MS: Time = 1_200;
+/// How long a datagram between agents travels, from and to.
+const DATAGRAM_MS: (Time, Time) = (1, 50);
+const DATAGRAM_LOSS_PER_MILLE: u64 = 20;
+/// How long it takes until an agent's tables say who is waited for.
+const PLAN_MS: (Time, Time) = (1, 100);
+/// How long after a change an agent has looked through its flows.
+const WALK_MS: (Time, Time) = (20, 500);
 /// How long it takes the others to notice that a node is dead.
 const DEATH_NOTICED_MS: Time = 3_000;
 /// How long it takes until the endpoints of a dead node leave the slices.
@@ -21,37 +30,137 @@ const EXPIRY_MS: Time = 5_000;
 
 impl World {
     pub(super) fn sweep(&mut self, id: NodeId) {
-        let now = self.now;
-        self.at(now + SWEEP_MS, Event::Sweep(id));
-        let mut peers = self.up();
-        peers.retain(|&peer| peer != id);
-        let node = &mut self.nodes[usize::from(id) - 1];
-        if !node.up || !node.agent.up {
-            return;
-        }
-        for (to, message) in node.sweep(&self.tuples, &peers, now) {
-            self.at(now + MESSAGE_MS, Event::Message(id, to, Box::new(message)));
+        self.at(self.now + SWEEP_MS, Event::Sweep(id));
+        self.walk(id);
+    }
+
+    fn talks(&self, id: NodeId) -> bool {
+        let node = &self.nodes[usize::from(id) - 1];
+        self.channel && node.up && node.agent.up
+    }
+
+    pub(super) fn walk(&mut self, id: NodeId) {
+        if self.talks(id) {
+            let now = self.now;
+            self.nodes[usize::from(id) - 1].walk(&self.tuples, now);
+            self.settle(id);
         }
     }
 
-    /// An agent starts: reads the slices, and asks the others to say again
-    /// what they said while it was away.
+    /// A node has applied a change.
+    pub(super) fn tables_changed(&mut self, id: NodeId) {
+        if self.talks(id) {
+            let now = self.now;
+            let node = self.node(id);
+            let sets = node.sets();
+            node.agent.talk.set_tables(&sets, at(now));
+            self.settle(id);
+            let looks = now + self.rng.between(WALK_MS.0, WALK_MS.1);
+            self.at(looks, Event::Walk(id));
+        }
+    }
+
+    pub(super) fn datagram(&mut self, from: NodeId, to: NodeId, datagram: &[u8]) {
+        if self.talks(to) {
+            let now = self.now;
+            let node = self.node(to);
+            node.agent.talk.handle_datagram(from, datagram, at(now));
+            self.settle(to);
+        }
+    }
+
+    pub(super) fn timer(&mut self, id: NodeId) {
+        if self.timers.get(&id) == Some(&self.now) {
+            self.timers.remove(&id);
+        }
+        if self.talks(id) {
+            let now = self.now;
+            self.node(id).agent.talk.handle_timeout(at(now));
+            self.settle(id);
+        }
+    }
+
+    /// Sends what an agent has to send, and arranges its next call.
+    fn settle(&mut self, id: NodeId) {
+        let now = self.now;
+        let node = self.node(id);
+        let leaving = node.settle(now);
+        let deadline = node.agent.talk.deadline(at(now)).map(since_start);
+        for (to, datagram) in leaving {
+            if !self.rng.per_mille(DATAGRAM_LOSS_PER_MILLE) {
+                let arrives = now + self.rng.between(DATAGRAM_MS.0, DATAGRAM_MS.1);
+                self.at(arrives, Event::Datagram(id, to, datagram));
+            }
+        }
+        if self.plans.insert(id) {
+            let planned = now + self.rng.between(PLAN_MS.0, PLAN_MS.1);
+            self.at(planned, Event::Plan(id));
+        }
+        // Milliseconds are rounded down.
+        let Some(deadline) = deadline.map(|deadline| deadline.max(now) + 1) else {
+            return;
+        };
+        if self.timers.get(&id).is_none_or(|&timer| deadline < timer) {
+            self.timers.insert(id, deadline);
+            self.at(deadline, Event::Timer(id));
+        }
+    }
+
+    pub(super) fn plan(&mut self, id: NodeId) {
+        self.plans.remove(&id);
+        if self.talks(id) {
+            let now = self.now;
+            self.node(id).plan(now);
+        }
+    }
+
+    fn presences(&self, id: NodeId) -> BTreeMap<NodeId, Presence> {
+        let others = self.known.iter().filter(|&&node| node != id);
+        let presence = |node| match self.dead.contains(node) {
+            true => Presence::Gone,
+            false => Presence::There,
+        };
+        others.map(|node| (*node, presence(node))).collect()
+    }
+
+    /// What gossip says has changed.
+    fn tell_presences(&mut self) {
+        for id in 1..=NODES {
+            if self.talks(id) {
+                let (now, presences) = (self.now, self.presences(id));
+                self.node(id).agent.talk.set_peers(&presences, at(now));
+                self.settle(id);
+            }
+        }
+    }
+
+    /// A new process of an agent, on maps as they are.
+    pub(super) fn begin_agent(&mut self, id: NodeId) {
+        self.boots += 1;
+        let (boot, presences, now) = (self.boots, self.presences(id), self.now);
+        let tuples = std::mem::take(&mut self.tuples);
+        self.node(id).start_agent(boot, &presences, &tuples, now);
+        self.tuples = tuples;
+        self.settle(id);
+        self.at(now + WALK_MS.1, Event::Walk(id));
+    }
+
+    /// An agent starts, and reads the slices.
     fn start_agent(&mut self, id: NodeId, maps_are_kept: bool) {
         let (now, truth) = (self.now, Rc::clone(&self.truth));
-        let peers: Vec<NodeId> = (1..=NODES).filter(|&peer| peer != id).collect();
         let channel = self.channel;
+        self.known.insert(id);
+        self.dead.retain(|&dead| dead != id);
         let node = self.node(id);
+        node.agent.up = true;
         if maps_are_kept {
             node.apply(&truth, now);
         } else {
             node.forget(&truth, now, channel);
         }
-        let hello = node.agent.start(peers.iter().copied());
-        if self.channel {
-            for peer in peers {
-                let message = Event::Message(id, peer, Box::new(hello.clone()));
-                self.at(now + MESSAGE_MS, message);
-            }
+        if channel {
+            self.begin_agent(id);
+            self.tell_presences();
         }
     }
 
@@ -119,6 +228,7 @@ impl World {
             Action::AgentDown { node, back_after } => {
                 self.node(node).agent.up = false;
                 self.at(self.now + EXPIRY_MS, Event::Act(Action::Expire(node)));
+                self.at(self.now + DEATH_NOTICED_MS, Event::Act(Action::Dead(node)));
                 self.at(self.now + back_after, Event::Act(Action::AgentUp(node)));
             }
             Action::Expire(node) if self.ingress == node && !self.node(node).agent.up => {
@@ -135,11 +245,14 @@ impl World {
                 self.start_agent(node, false);
             }
             Action::NodeDown { node, back_after } => self.crash(node, back_after),
-            Action::Dead(node) => self.dead.push(node),
+            Action::Dead(node) if !self.node(node).agent.up => {
+                self.dead.push(node);
+                self.tell_presences();
+            }
+            Action::Dead(_) => {}
             Action::Evict => self.publish(),
             Action::NodeUp(node) => {
                 self.node(node).up = true;
-                self.dead.retain(|&dead| dead != node);
                 self.start_agent(node, false);
             }
         }
