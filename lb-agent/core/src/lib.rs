@@ -11,6 +11,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bfd;
 pub mod bgp;
 pub mod channel;
 pub mod check;
