@@ -24,9 +24,11 @@ use crate::dataplane::pins::Pins;
 use crate::driver::peers::PeersReport;
 use crate::publish::Decided;
 use crate::report::Report;
+use crate::report::routers::Routers;
 
 mod metrics;
 mod peers;
+mod routers;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -41,6 +43,7 @@ pub struct Answers {
     pub report: watch::Receiver<Arc<Report>>,
     pub decided: watch::Receiver<Decided>,
     pub peers: watch::Receiver<Arc<PeersReport>>,
+    pub routers: watch::Receiver<Arc<Routers>>,
 }
 
 /// Listens; a machine without IPv6 listens for IPv4 alone.
@@ -84,6 +87,7 @@ async fn metrics(State(answers): State<Answers>) -> impl IntoResponse {
         metrics::of_agent(&mut text, &answers.report.borrow().clone());
         peers::of_peers(&mut text, &answers.peers.borrow().clone());
         metrics::of_addresses(&mut text, &answers.decided.borrow().clone());
+        routers::of_routers(&mut text, &answers.routers.borrow().clone());
         if let Err(error) = metrics::of_tables(&mut text, &answers.pins) {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the tables cannot be measured");

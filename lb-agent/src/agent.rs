@@ -25,7 +25,7 @@ use lb_core::l2::Wanted;
 use lb_core::lease::Timing;
 use lb_core::model::{Members, NodeName};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use crate::admin;
 use crate::dataplane::apply::{Kernel, MendError};
@@ -39,6 +39,7 @@ use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
+use crate::driver::bgp;
 use crate::driver::claims::{self, Found, Probed};
 use crate::driver::fence::{self, Findings};
 use crate::driver::peers;
@@ -46,7 +47,7 @@ use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::publish::{self, Decided, Epoch};
 use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
-use crate::report::Report;
+use crate::report::{self, Report};
 use crate::secret::{Known, Secrets};
 use crate::shutdown;
 use crate::source::kube::connect::{Cluster, ConnectError};
@@ -86,6 +87,8 @@ pub struct Options {
     /// Where agents talk to each other, by UDP.
     pub peer_port: u16,
     pub timing: gossip::Timing,
+    /// Where connections of routers are taken; none: nowhere.
+    pub bgp_listen_port: Option<u16>,
     pub rates: [u32; 4],
     pub debug_packets: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are; none: nowhere.
@@ -254,6 +257,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let owned_now = owned.subscribe();
     let (elected, elected_in) = watch::channel(None);
     let (probed, probed_in) = watch::channel(Probed::default());
+    let (sessions_out, sessions) = watch::channel(bgp::Wanted::default());
+    let (routers_out, routers_told) = watch::channel(Arc::default());
     let tells = Tells {
         question,
         owned,
@@ -262,6 +267,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         acted,
         decided: decided_out,
         report: report_out,
+        sessions: sessions_out,
     };
     if let Some(address) = options.metrics {
         let listening = admin::listen(address).await;
@@ -271,6 +277,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             report: report.clone(),
             decided: decided.clone(),
             peers: peers_report.clone(),
+            routers: routers_told.clone(),
         };
         tasks.spawn(async move {
             admin::run(listener, answers)
@@ -315,6 +322,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         std::future::pending().await
     });
     let sweeper = Sweeper::open(&pins, options.timeouts)?;
+    let routers = Routers::start(
+        bgp::Settings {
+            listen: options.bgp_listen_port,
+            preserved: reconciler.found_tables(),
+            run_folder: options.run_folder.clone(),
+        },
+        sessions,
+        routers_out,
+    );
 
     let starts = Starts {
         facts: facts_out,
@@ -375,6 +391,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         Some(ended) = tasks.join_next() => ended.map_err(AgentError::Panicked).and_then(|r| r),
         ended = publisher.ended() => ended,
     };
+    routers.stop().await;
     publisher.stop().await;
     Report::remove(&options.run_folder);
     ended
@@ -454,6 +471,31 @@ async fn hand_over(mut released: watch::Receiver<bool>, mut owned: watch::Receiv
     let gone = owned.wait_for(|owned| owned.vips.is_empty());
     if tokio::time::timeout(LET_GO, gone).await.is_err() {
         tracing::info!("nobody else can own its VIPs: the kernel answers on");
+    }
+}
+
+/// The sessions with routers, which end in their own way.
+struct Routers {
+    quit: oneshot::Sender<()>,
+    driver: JoinHandle<()>,
+}
+
+impl Routers {
+    fn start(
+        settings: bgp::Settings,
+        sessions: watch::Receiver<bgp::Wanted>,
+        told: watch::Sender<Arc<report::routers::Routers>>,
+    ) -> Self {
+        let (quit, asked) = oneshot::channel();
+        let driver = tokio::spawn(bgp::run(settings, sessions, told, asked));
+        Self { quit, driver }
+    }
+
+    /// Takes leave of them; it is the driver that limits how long that takes.
+    async fn stop(self) {
+        // Whoever has ended needs no telling.
+        let _told = self.quit.send(());
+        let _left = self.driver.await;
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "errors go to standard error")]
 
 mod backends;
+mod bgp;
 mod check;
 mod counters;
 mod crds;
@@ -47,6 +48,7 @@ enum Command {
     Vips(vips::ListVips),
     Pools(pools::Pools),
     Backends(backends::Backends),
+    Bgp(bgp::Bgp),
     Flows(flows::Flows),
     Counters(counters::Counters),
     Maps(maps::Maps),
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Vips(vips) => vips.run(),
         Command::Pools(pools) => pools.run(),
         Command::Backends(backends) => backends.run(),
+        Command::Bgp(bgp) => bgp.run(),
         Command::Flows(flows) => flows.run(),
         Command::Counters(counters) => counters.run(),
         Command::Maps(maps) => maps.run(),

@@ -1,5 +1,7 @@
-//! Sockets and clocks around the machines of `lb_core`.
+//! Sockets, timers and clocks around the machines of `lb_core`: a driver hands
+//! in what happens, does what comes out, and decides nothing.
 
+pub mod bgp;
 pub mod claims;
 pub mod fence;
 pub mod peers;

@@ -15,6 +15,7 @@
 
 mod config;
 mod owned;
+mod routers;
 mod said;
 mod stopwatch;
 
@@ -39,6 +40,7 @@ use crate::dataplane::apply::{self, Kernel, Target as _};
 use crate::dataplane::attach::{Attachments, Hook, Wanted};
 use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
+use crate::driver::bgp::Wanted as SessionsWanted;
 use crate::driver::claims::{Found, Probed};
 use crate::driver::fence::Findings;
 use crate::net::{Device, NetFacts, Question};
@@ -103,6 +105,7 @@ pub struct Tells {
     pub acted: watch::Sender<BTreeSet<NodeName>>,
     pub decided: watch::Sender<Decided>,
     pub report: watch::Sender<Arc<Report>>,
+    pub sessions: watch::Sender<SessionsWanted>,
 }
 
 /// Why the agent cannot go on. What was attached stays attached.
@@ -480,6 +483,7 @@ impl Reconciler {
         // the maps are empty they let everything pass.
         let wanted = self.wanted_programs(&desired);
         let unattached = self.attachments.attach(&wanted);
+        let attached = unattached.is_empty() && !self.uplinks.is_empty();
         failures.extend(unattached.into_iter().map(Failure::from));
         watch.lap("attach");
         let ours = self.owned(&desired);
@@ -515,6 +519,7 @@ impl Reconciler {
                 changed
             });
         }
+        self.tell_routers(&desired, attached);
         self.write_addresses(&desired);
         self.write_vips(&desired);
         self.tell_decided(desired);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::Watch;
 
 pub mod addresses;
+pub mod routers;
 pub mod vips;
 
 /// The state of a running agent.

@@ -32,7 +32,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("anyhow", &["src/cli.rs", "src/cli/"]),
     (
         "unsafe {",
-        &["src/dataplane/batch.rs", "src/net/packet_socket.rs"],
+        &[
+            "src/dataplane/batch.rs",
+            "src/net/bgp_socket.rs",
+            "src/net/packet_socket.rs",
+        ],
     ),
 ];
 

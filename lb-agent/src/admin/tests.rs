@@ -28,6 +28,7 @@ async fn an_agent_is_healthy_before_it_is_ready_and_says_what_it_waits_for() {
         report,
         decided,
         peers: watch::channel(Arc::default()).1,
+        routers: watch::channel(Arc::default()).1,
     };
     let task = tokio::spawn(run(listener, answers));
     assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));

@@ -88,6 +88,10 @@ pub(super) struct Run {
     /// nodes
     #[arg(long, value_enum, default_value_t = Timing::Normal)]
     timing: Timing,
+    /// Take connections that routers make, on this TCP port; 179 is BGP's
+    /// [default: take none, and connect to routers]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    bgp_listen_port: Option<u16>,
     /// How long VIPs are answered for (ARP, NDP) after the agent's last sign of
     /// life where there is no other agent that could take over, in seconds
     ///
@@ -220,6 +224,7 @@ impl Run {
                 Timing::Normal => gossip::Timing::NORMAL,
                 Timing::Fast => gossip::Timing::FAST,
             },
+            bgp_listen_port: self.bgp_listen_port,
             rates: [
                 self.rates.echo_rate,
                 self.rates.reject_rate,

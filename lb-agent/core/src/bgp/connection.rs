@@ -88,7 +88,9 @@ impl fmt::Display for End {
             Self::Sent(notification) => write!(f, "sent {notification}"),
             Self::Received(notification) => write!(f, "received {notification}"),
             Self::Closed => f.write_str("the peer closed the connection"),
-            Self::Dropped => f.write_str("dropped for a new connection"),
+            Self::Dropped => {
+                f.write_str("ended without a word, for a restart or a newer connection")
+            }
         }
     }
 }

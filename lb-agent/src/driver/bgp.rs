@@ -1,0 +1,282 @@
+//! Sessions with routers: one task for each ([`speaker`]), and one for the
+//! socket that takes connections which routers make ([`listener`]).
+//!
+//! ```text
+//! reconcile ──Wanted (watch)──> run ──routes (watch)──> speaker ──TCP── router
+//!                               ▲ │ ▲                      │
+//!            listener ──stream──┘ │ └─────status (mpsc)────┘
+//!                                 └──Told (watch, file)──> CLI, metrics, publish
+//! ```
+//!
+//! Channels to a speaker hold whole values, so none can be full for long: of
+//! connections one waits, and one that comes meanwhile is closed, as the peer
+//! would have it. Every arm of the loops is a receive or a wait for readiness,
+//! which lose nothing when they are dropped.
+
+mod listener;
+mod speaker;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::bgp::peer::Stop;
+use lb_core::bgp::rib::Routes;
+use lb_core::config::{Peer, PeerEnd};
+use lb_core::desired::BgpPeer;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::report::routers::{Router, Routers};
+use listener::{Accepted, Listener};
+use speaker::{Orders, Speaker};
+
+/// The statuses are written at most this often.
+const SAY_EVERY: Duration = Duration::from_millis(200);
+/// For what is under way when the agent ends.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What does not change while the agent runs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where connections of routers are taken; none: nowhere.
+    pub listen: Option<u16>,
+    /// The data plane was there before this agent: what routers knew of this
+    /// node holds.
+    pub preserved: bool,
+    pub run_folder: PathBuf,
+}
+
+/// The sessions that there should be, by the peers' names. None: not known yet,
+/// and nobody is called before it is.
+pub type Wanted = Option<Arc<BTreeMap<String, Session>>>;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub peer: Arc<BgpPeer>,
+    /// Those of its prefixes that this node serves already.
+    pub routes: Arc<Routes>,
+}
+
+/// Asks all sessions to end; whoever waits for the driver sees when they have.
+pub type Quit = oneshot::Receiver<()>;
+
+struct Running {
+    /// What its sessions and its socket are made of.
+    peer: Arc<BgpPeer>,
+    orders: watch::Sender<Orders>,
+    accepted: mpsc::Sender<TcpStream>,
+    stop: Option<oneshot::Sender<Stop>>,
+}
+
+struct Driver {
+    settings: Settings,
+    running: BTreeMap<String, Running>,
+    speakers: JoinSet<()>,
+    /// Dropped by no speaker: closed never.
+    status_out: mpsc::Sender<Router>,
+    told: watch::Sender<Arc<Routers>>,
+    routers: BTreeMap<String, Router>,
+    listener: Option<Listener>,
+    /// The sessions that were wanted when the agent started are those that it
+    /// may have had before.
+    first: bool,
+}
+
+/// Runs until it is told to quit, and until all have been told farewell.
+pub async fn run(
+    settings: Settings,
+    mut wanted: watch::Receiver<Wanted>,
+    told: watch::Sender<Arc<Routers>>,
+    mut quit: Quit,
+) {
+    // A speaker that cannot say how it is waits.
+    let (status_out, mut statuses) = mpsc::channel(64);
+    let mut driver = Driver {
+        listener: settings.listen.map(Listener::new),
+        settings,
+        running: BTreeMap::new(),
+        speakers: JoinSet::new(),
+        status_out,
+        told,
+        routers: BTreeMap::new(),
+        first: true,
+    };
+    let mut ticks = tokio::time::interval(SAY_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut news = true;
+    loop {
+        tokio::select! {
+            biased;
+            // Also where nobody is left to say it.
+            _ = &mut quit => break,
+            changed = wanted.changed() => {
+                if changed.is_err() {
+                    break;
+                }
+                let now = wanted.borrow_and_update().clone();
+                if let Some(now) = now {
+                    driver.want(&now);
+                    news = true;
+                }
+            }
+            Some(status) = statuses.recv() => {
+                driver.hear(status);
+                news = true;
+            }
+            accepted = accept(driver.listener.as_mut()) => driver.pass_on(accepted),
+            _ = ticks.tick(), if news => {
+                news = false;
+                driver.say();
+            }
+            Some(_) = driver.speakers.join_next() => {}
+        }
+    }
+    // Nobody asks how they are any more.
+    drop(statuses);
+    driver.farewell().await;
+}
+
+async fn accept(listener: Option<&mut Listener>) -> Accepted {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Driver {
+    fn want(&mut self, wanted: &BTreeMap<String, Session>) {
+        let gone = |name: &String| !wanted.contains_key(name);
+        let gone: Vec<String> = self.running.keys().filter(|n| gone(n)).cloned().collect();
+        for name in gone {
+            self.end(&name, Stop::Deconfigured);
+            self.routers.remove(&name);
+        }
+        for (name, session) in wanted {
+            let orders = Orders {
+                routes: session.routes.clone(),
+                leaving: session.peer.leaving,
+            };
+            let same = |running: &Running| {
+                running.peer.peer == session.peer.peer
+                    && running.peer.session == session.peer.session
+                    && running.peer.bfd == session.peer.bfd
+            };
+            match self.running.get_mut(name) {
+                Some(running) if same(running) => {
+                    running.peer = session.peer.clone();
+                    running.orders.send_if_modified(|last| {
+                        let changed = *last != orders;
+                        *last = orders;
+                        changed
+                    });
+                }
+                Some(_) => {
+                    self.end(name, Stop::Changed);
+                    self.start(session, orders);
+                }
+                None => self.start(session, orders),
+            }
+        }
+        self.first = false;
+        let peers = self.running.values().map(|running| &running.peer.peer);
+        let peers: Vec<&Peer> = peers.collect();
+        if let Some(listener) = &mut self.listener {
+            listener.expect(&peers);
+        }
+    }
+
+    fn start(&mut self, session: &Session, orders: Orders) {
+        let mut peer = (*session.peer).clone();
+        if let Some(graceful) = &mut peer.session.graceful {
+            graceful.restarted = self.first;
+            graceful.preserved = self.settings.preserved || !self.first;
+        }
+        if let Some(profile) = &peer.bfd {
+            tracing::warn!(
+                peer = peer.peer.name,
+                profile = profile.name,
+                "BFD is not spoken yet: that the peer is gone is noticed after the hold time"
+            );
+        }
+        let (orders_out, orders_in) = watch::channel(orders);
+        let (accepted, incoming) = mpsc::channel(1);
+        let (stop, stopped) = oneshot::channel();
+        let speaker = Speaker::new(&peer, self.status_out.clone());
+        self.speakers
+            .spawn(speaker.run(orders_in, incoming, stopped));
+        let running = Running {
+            peer: session.peer.clone(),
+            orders: orders_out,
+            accepted,
+            stop: Some(stop),
+        };
+        self.running.insert(session.peer.peer.name.clone(), running);
+    }
+
+    fn end(&mut self, name: &str, stop: Stop) {
+        let Some(mut running) = self.running.remove(name) else {
+            return;
+        };
+        if let Some(sender) = running.stop.take() {
+            // One that has ended needs no telling.
+            let _told = sender.send(stop);
+        }
+    }
+
+    fn hear(&mut self, status: Router) {
+        if self.running.contains_key(&status.name) {
+            self.routers.insert(status.name.clone(), status);
+        }
+    }
+
+    /// Hands a connection to whoever expects it.
+    fn pass_on(&mut self, Accepted { stream, remote }: Accepted) {
+        let mut running = self.running.values();
+        let expecting = running.find(|running| is_at(&running.peer.peer, remote));
+        match expecting {
+            // Full: one that is as new waits already.
+            Some(running) => drop(running.accepted.try_send(stream)),
+            None => tracing::debug!(%remote, "a connection of nobody who is configured"),
+        }
+    }
+
+    /// For the CLI, metrics, and whoever writes to the cluster.
+    fn say(&mut self) {
+        let routers = Arc::new(Routers {
+            routers: self.routers.values().cloned().collect(),
+        });
+        let folder = &self.settings.run_folder;
+        if let Err(error) = routers.write(folder) {
+            tracing::warn!(folder = %folder.display(), %error, "cannot write about routers");
+        }
+        self.told.send_replace(routers);
+    }
+
+    /// Those that agreed on a graceful restart keep their routes: the data
+    /// plane goes on.
+    async fn farewell(mut self) {
+        let names: Vec<String> = self.running.keys().cloned().collect();
+        for name in names {
+            let session = self.running.get(&name).map(|running| &running.peer.session);
+            let graceful = session.is_some_and(|session| session.graceful.is_some());
+            let stop = if graceful {
+                Stop::Restart
+            } else {
+                Stop::Shutdown("the agent ends".to_owned())
+            };
+            self.end(&name, stop);
+        }
+        let all = async { while self.speakers.join_next().await.is_some() {} };
+        if tokio::time::timeout(FAREWELL, all).await.is_err() {
+            tracing::warn!("not all routers took the farewell");
+        }
+    }
+}
+
+fn is_at(peer: &Peer, remote: IpAddr) -> bool {
+    matches!(&peer.end, PeerEnd::Address(address) if *address == remote)
+}

@@ -1,0 +1,297 @@
+//! One router: its machine, and up to two connections with it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lb_core::bgp::Peer;
+use lb_core::bgp::peer::{Output, Side, Stop};
+use lb_core::bgp::rib::Routes;
+use lb_core::config::{self, PeerEnd};
+use lb_core::desired::BgpPeer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, Ready};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use crate::net::bgp_socket::{self, Dial, DialError};
+use crate::report::routers::Router;
+use crate::{clock, random};
+
+/// For a connection to be made (RFC 4271 leaves it to TCP, which takes minutes).
+const DIAL_LIMIT: Duration = Duration::from_secs(10);
+/// For last words to be taken.
+const LINGER: Duration = Duration::from_secs(1);
+const READ_MOST: usize = 16 * 1024;
+
+/// What a session is told from above, whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Orders {
+    pub(super) routes: Arc<Routes>,
+    pub(super) leaving: bool,
+}
+
+pub(super) struct Speaker {
+    peer: config::Peer,
+    machine: Peer,
+    /// By side.
+    sockets: [Option<Socket>; 2],
+    dialing: Option<JoinHandle<Result<TcpStream, String>>>,
+    status: mpsc::Sender<Router>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    stream: TcpStream,
+    /// What the kernel has not taken yet.
+    unsent: Vec<u8>,
+}
+
+const fn slot(side: Side) -> usize {
+    match side {
+        Side::Active => 0,
+        Side::Passive => 1,
+    }
+}
+
+impl Speaker {
+    pub(super) fn new(peer: &BgpPeer, status: mpsc::Sender<Router>) -> Self {
+        Self {
+            machine: Peer::new(peer.session.clone(), random::number(), clock::now()),
+            peer: peer.peer.clone(),
+            sockets: [None, None],
+            dialing: None,
+            status,
+        }
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut orders: watch::Receiver<Orders>,
+        mut incoming: mpsc::Receiver<TcpStream>,
+        mut stopped: oneshot::Receiver<Stop>,
+    ) {
+        let mut buffer = vec![0; READ_MOST];
+        self.advertise(&mut orders);
+        self.machine.handle_timeout(clock::now());
+        loop {
+            self.drain();
+            // Nobody listens any more once the agent ends.
+            let _said = self.status.send(self.router()).await;
+            let deadline = self.machine.deadline();
+            let timer = async {
+                match deadline {
+                    Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let [active, passive] = &self.sockets;
+            tokio::select! {
+                biased;
+                stop = &mut stopped => {
+                    let stop = stop.unwrap_or(Stop::Restart);
+                    self.machine.stop(&stop, clock::now());
+                    break;
+                }
+                ready = ready(active.as_ref()) => self.work(Side::Active, ready, &mut buffer),
+                ready = ready(passive.as_ref()) => self.work(Side::Passive, ready, &mut buffer),
+                // Whoever ends this says how, and that is heard first.
+                Ok(()) = orders.changed() => self.advertise(&mut orders),
+                dialed = dialed(self.dialing.as_mut()) => self.dialed(dialed),
+                Some(stream) = incoming.recv() => self.accepted(stream),
+                () = timer => self.machine.handle_timeout(clock::now()),
+            }
+        }
+        self.drain();
+        for socket in self.sockets.into_iter().flatten() {
+            socket.end().await;
+        }
+        if let Some(dialing) = self.dialing {
+            dialing.abort();
+        }
+    }
+
+    fn advertise(&mut self, orders: &mut watch::Receiver<Orders>) {
+        let Orders { routes, leaving } = orders.borrow_and_update().clone();
+        self.machine.advertise(routes, leaving, clock::now());
+    }
+
+    /// Does what the machine says.
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            match output {
+                Output::Connect => self.dial(),
+                Output::Send(side, bytes) => {
+                    if let Some(socket) = &mut self.sockets[slot(side)] {
+                        socket.unsent.extend_from_slice(&bytes);
+                        socket.write();
+                    }
+                }
+                Output::Close(side) => {
+                    if let Some(socket) = self.sockets[slot(side)].take() {
+                        tokio::spawn(socket.end());
+                    }
+                }
+                Output::Up => tracing::info!(peer = self.peer.name, "BGP session established"),
+                Output::Down(reason) => {
+                    tracing::warn!(peer = self.peer.name, "BGP session lost: {reason}");
+                }
+            }
+        }
+    }
+
+    fn dial(&mut self) {
+        let to = match &self.peer.end {
+            PeerEnd::Address(address) => Dial {
+                remote: SocketAddr::new(*address, self.peer.port),
+                source: self.peer.source_address,
+                device: self.peer.vrf.clone(),
+                password: self.peer.password.clone(),
+            },
+            PeerEnd::Interface(interface) => {
+                let reason = format!("peers of an interface ({interface}) cannot be found yet");
+                self.machine.handle_connect_failed(&reason, clock::now());
+                return;
+            }
+        };
+        self.dialing = Some(tokio::spawn(async move {
+            match tokio::time::timeout(DIAL_LIMIT, bgp_socket::dial(&to)).await {
+                Ok(Ok(stream)) => Ok(stream),
+                Ok(Err(error)) => Err(with_causes(&error)),
+                Err(_late) if to.password.is_some() => Err(
+                    "no answer: the peer may have another password, or none, or be away".to_owned(),
+                ),
+                Err(_late) => Err("no answer".to_owned()),
+            }
+        }));
+    }
+
+    fn dialed(&mut self, dialed: Result<TcpStream, String>) {
+        self.dialing = None;
+        match dialed {
+            Ok(stream) => self.connected(Side::Active, stream),
+            Err(reason) => self.machine.handle_connect_failed(&reason, clock::now()),
+        }
+    }
+
+    fn accepted(&mut self, stream: TcpStream) {
+        if self.machine.may_accept() {
+            self.connected(Side::Passive, stream);
+        } else {
+            let unsent = Peer::collision();
+            tokio::spawn(Socket { stream, unsent }.end());
+        }
+    }
+
+    fn connected(&mut self, side: Side, stream: TcpStream) {
+        let now = clock::now();
+        match bgp_socket::endpoints(&stream) {
+            Ok(endpoints) => {
+                let unsent = Vec::new();
+                self.sockets[slot(side)] = Some(Socket { stream, unsent });
+                self.machine.handle_connected(side, endpoints, now);
+            }
+            // It was gone as soon as it was there.
+            Err(error) if side == Side::Active => {
+                self.machine.handle_connect_failed(&error.to_string(), now);
+            }
+            Err(_gone) => {}
+        }
+    }
+
+    /// Writes and reads what can be.
+    fn work(&mut self, side: Side, ready: io::Result<Ready>, buffer: &mut [u8]) {
+        let Some(socket) = &mut self.sockets[slot(side)] else {
+            return;
+        };
+        let read = match ready {
+            Ok(ready) => {
+                if ready.is_writable() {
+                    socket.write();
+                }
+                socket.stream.try_read(buffer)
+            }
+            Err(error) => Err(error),
+        };
+        let now = clock::now();
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(length @ 1..) => {
+                let bytes = buffer.get(..length).unwrap_or_default();
+                self.machine.handle_bytes(side, bytes, now);
+            }
+            Ok(0) | Err(_) => {
+                self.sockets[slot(side)] = None;
+                self.machine.handle_closed(side, now);
+            }
+        }
+    }
+
+    fn router(&self) -> Router {
+        Router::new(&self.peer, &self.machine.status())
+    }
+}
+
+async fn ready(socket: Option<&Socket>) -> io::Result<Ready> {
+    let Some(socket) = socket else {
+        return std::future::pending().await;
+    };
+    let interest = if socket.unsent.is_empty() {
+        Interest::READABLE
+    } else {
+        Interest::READABLE | Interest::WRITABLE
+    };
+    socket.stream.ready(interest).await
+}
+
+async fn dialed(
+    dialing: Option<&mut JoinHandle<Result<TcpStream, String>>>,
+) -> Result<TcpStream, String> {
+    match dialing {
+        Some(dialing) => dialing.await.unwrap_or_else(|error| Err(error.to_string())),
+        None => std::future::pending().await,
+    }
+}
+
+impl Socket {
+    /// As much as the kernel takes now. A connection that is broken shows when
+    /// it is read.
+    fn write(&mut self) {
+        while !self.unsent.is_empty() {
+            match self.stream.try_write(&self.unsent) {
+                Ok(written) => drop(self.unsent.drain(..written)),
+                Err(_not_now) => return,
+            }
+        }
+    }
+
+    /// Waits a little until the last words are taken: a connection that is
+    /// closed with something unread would take them back.
+    async fn end(mut self) {
+        let last = async {
+            self.stream.write_all(&self.unsent).await?;
+            self.stream.shutdown().await?;
+            let mut rest = [0; 1024];
+            while self.stream.read(&mut rest).await? > 0 {}
+            io::Result::Ok(())
+        };
+        // Too late, or broken already: either way it is over.
+        let _over = tokio::time::timeout(LINGER, last).await;
+    }
+}
+
+/// In one line.
+fn with_causes(error: &DialError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        // Some repeat their cause.
+        if !text.ends_with(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}

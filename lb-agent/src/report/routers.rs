@@ -1,0 +1,202 @@
+//! How the sessions with routers are: a file of its own, read by `lb-agent
+//! bgp`. What the last agent wrote stays when it has gone.
+
+use std::fs;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use lb_core::bgp::connection::Both;
+use lb_core::bgp::peer::{State, Status};
+use lb_core::bgp::rib::Route;
+use lb_core::config::{Peer, PeerEnd, RemoteAs};
+use lb_core::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Routers {
+    /// In the order of their names.
+    pub routers: Vec<Router>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Router {
+    /// Of the BGPPeer.
+    pub name: String,
+    /// Its address, or the device that it is behind.
+    pub address: String,
+    pub port: u16,
+    /// As configured: a number, `internal` or `external`.
+    pub asn: String,
+    pub vrf: Option<String>,
+    /// RFC 4271's name.
+    pub state: String,
+    pub established: bool,
+    /// In seconds since boot.
+    pub since_s: u32,
+    pub last_error: Option<LastError>,
+    pub remote_asn: Option<u32>,
+    pub remote_id: Option<Ipv4Addr>,
+    pub hold_s: Option<u64>,
+    /// Sessions that were lost.
+    pub flaps: u64,
+    /// What it was told.
+    pub routes: Vec<RouteRow>,
+    /// And what not, and why.
+    pub withheld: Vec<WithheldRow>,
+    /// What waits for a session.
+    pub pending: usize,
+    pub messages: Messages,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// In seconds since boot.
+    pub at_s: u32,
+    pub text: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteRow {
+    pub prefix: String,
+    pub local_pref: Option<u32>,
+    pub communities: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WithheldRow {
+    pub prefix: String,
+    pub reason: String,
+}
+
+/// Since the peer was configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Messages {
+    pub opens: Count,
+    pub updates: Count,
+    pub notifications: Count,
+    pub keepalives: Count,
+    pub refreshes: Count,
+    pub total: Count,
+    pub prefixes_received: u64,
+    pub prefixes_withdrawn: u64,
+    pub treated_as_withdraw: u64,
+    pub attributes_discarded: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    pub sent: u64,
+    pub received: u64,
+}
+
+impl From<Both> for Count {
+    fn from(Both { sent, received }: Both) -> Self {
+        Self { sent, received }
+    }
+}
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join("routers.json")
+}
+
+impl Routers {
+    /// Whole, by rename.
+    pub fn write(&self, folder: &Path) -> io::Result<()> {
+        fs::create_dir_all(folder)?;
+        let new = folder.join("routers.json.new");
+        fs::write(&new, serde_json::to_vec(self).map_err(io::Error::other)?)?;
+        fs::rename(new, file(folder))
+    }
+
+    /// None if no agent has written any.
+    pub fn read(folder: &Path) -> io::Result<Option<Self>> {
+        match fs::read(file(folder)) {
+            Ok(text) => serde_json::from_slice(&text)
+                .map(Some)
+                .map_err(io::Error::other),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Router {
+    #[must_use]
+    pub fn new(peer: &Peer, status: &Status) -> Self {
+        let counters = &status.counters;
+        let withheld = status.withheld.iter().map(|(prefix, reason)| WithheldRow {
+            prefix: prefix.to_string(),
+            reason: reason.to_string(),
+        });
+        Self {
+            name: peer.name.clone(),
+            address: match &peer.end {
+                PeerEnd::Address(address) => address.to_string(),
+                PeerEnd::Interface(interface) => interface.clone(),
+            },
+            port: peer.port,
+            asn: match peer.remote_as {
+                RemoteAs::Number(number) => number.to_string(),
+                RemoteAs::Internal => "internal".to_owned(),
+                RemoteAs::External => "external".to_owned(),
+            },
+            vrf: peer.vrf.clone(),
+            state: status.state.to_string(),
+            established: status.state == State::Established,
+            since_s: seconds(status.since),
+            last_error: status.last_error.as_ref().map(|error| LastError {
+                at_s: seconds(error.at),
+                text: error.text.clone(),
+            }),
+            remote_asn: status.remote.map(|(asn, _)| asn),
+            remote_id: status.remote.map(|(_, id)| id),
+            hold_s: status.hold.map(|hold| hold.as_secs()),
+            flaps: status.flaps,
+            routes: status.sent.iter().map(RouteRow::new).collect(),
+            withheld: withheld.collect(),
+            pending: status.pending,
+            messages: Messages {
+                opens: counters.opens.into(),
+                updates: counters.updates.into(),
+                notifications: counters.notifications.into(),
+                keepalives: counters.keepalives.into(),
+                refreshes: counters.refreshes.into(),
+                total: counters.total().into(),
+                prefixes_received: counters.prefixes_received,
+                prefixes_withdrawn: counters.prefixes_withdrawn,
+                treated_as_withdraw: counters.treated_as_withdraw,
+                attributes_discarded: counters.attributes_discarded,
+            },
+        }
+    }
+}
+
+impl Router {
+    /// Address and port, as `metallb_bgp_session_up` labels peers.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        if self.address.contains(':') {
+            format!("[{}]:{}", self.address, self.port)
+        } else {
+            format!("{}:{}", self.address, self.port)
+        }
+    }
+}
+
+fn seconds(at: Timestamp) -> u32 {
+    at.seconds()
+}
+
+impl RouteRow {
+    fn new((prefix, route): (&ipnet::IpNet, &Route)) -> Self {
+        let standard = route.communities.iter().map(|(a, b)| format!("{a}:{b}"));
+        let large = route.large_communities.iter();
+        let large = large.map(|(a, b, c)| format!("{a}:{b}:{c}"));
+        Self {
+            prefix: prefix.to_string(),
+            local_pref: route.local_pref,
+            communities: standard.chain(large).collect(),
+        }
+    }
+}
