@@ -12,6 +12,7 @@
 //! dropped is taken down, unless it was told to [`Lab::stay`].
 
 pub mod address;
+mod bgp;
 mod link;
 pub mod manifests;
 mod node;
@@ -80,7 +81,9 @@ impl Lab {
         let spec = serde_json::to_string_pretty(&self.spec).context("a spec is plain data")?;
         fs::write(record(&self.spec.prefix), spec).context("cannot write down what the lab is")?;
         self.build_network()?;
-        if self.spec.wire == Wire::Routed {
+        if self.spec.bgp {
+            self.start_router()?;
+        } else if self.spec.wire == Wire::Routed {
             for service in &self.manifests.services {
                 for vip in service.vip.both() {
                     self.set_vip_route(vip, 1)?;

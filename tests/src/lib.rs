@@ -8,6 +8,7 @@ pub mod child;
 pub mod command;
 pub mod echo;
 pub mod frames;
+pub mod frr;
 pub mod image;
 pub mod interrupt;
 pub mod kubernetes;

@@ -52,6 +52,10 @@ pub(crate) struct Up {
     /// Put the nodes on subnets of their own, behind a router
     #[arg(long)]
     routed: bool,
+    /// As --routed, and the router learns by BGP from the agents where the
+    /// VIPs are (FRR)
+    #[arg(long, conflicts_with_all = ["kubernetes", "manifests", "no_agents"])]
+    bgp: bool,
     /// Make nodes and pods compute checksums themselves (`ethtool -K … tx off`)
     #[arg(long)]
     no_offload: bool,
@@ -123,6 +127,9 @@ impl Up {
             return self.run_cluster();
         }
         setup::lab()?;
+        if self.bgp {
+            setup::routers()?;
+        }
         build::release(!self.no_agents && self.agent.is_none())?;
         let spec = self.spec()?;
         interrupt::arm()?;
@@ -169,9 +176,10 @@ impl Up {
         let mut spec = Spec::new(&self.which.prefix, release_folder().join("corten-echo"));
         spec.nodes = self.nodes;
         spec.pods = self.pods;
-        if self.routed {
+        if self.routed || self.bgp {
             spec.wire = Wire::Routed;
         }
+        spec.bgp = self.bgp;
         if self.no_offload {
             spec.offload = Offload::Off;
         }

@@ -75,6 +75,7 @@ const LAB: &[Need] = &[
 pub(crate) fn run() -> Result<ExitCode> {
     bpf()?;
     cluster()?;
+    routers()?;
     nginx_packages()?;
     metallb()?;
     Ok(ExitCode::SUCCESS)
@@ -114,6 +115,18 @@ pub(crate) fn cluster() -> Result<()> {
     lab()?;
     apt::install(CLUSTER)?;
     kubernetes_tools(CLUSTER_TOOLS)
+}
+
+/// What routers in the lab are.
+const ROUTERS: &[Need] = &[Need {
+    package: "frr",
+    why: "a router that speaks BGP",
+    present: || Path::new("/usr/lib/frr/bgpd").is_file() && on_path("vtysh").is_some(),
+}];
+
+/// Makes sure that the lab can have a router that speaks BGP.
+pub(crate) fn routers() -> Result<()> {
+    apt::install(ROUTERS)
 }
 
 /// Makes sure that the lab and the network tests have what they call.

@@ -11,9 +11,9 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 
 use super::address::{self, Pair};
-use super::render;
 use super::spec::{Place, Spec, Wire};
 use super::{ECHO_UDP_PORT, NGINX_PORT};
+use super::{bgp, render};
 
 /// What Kubernetes says of a pod behind a Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -66,6 +66,8 @@ pub struct Manifests {
     pub(super) nodes: u8,
     pub(super) endpoints: BTreeMap<Place, Endpoint>,
     pub(super) excluded_nodes: BTreeSet<u8>,
+    /// Further files, as they are.
+    pub more: BTreeMap<String, String>,
     pub services: Vec<Service>,
 }
 
@@ -101,6 +103,11 @@ impl Manifests {
                 .map(|place| (place, Endpoint::Ready))
                 .collect(),
             excluded_nodes: BTreeSet::new(),
+            more: spec
+                .bgp
+                .then(|| ("bgp.yaml".to_owned(), bgp::objects(spec.nodes)))
+                .into_iter()
+                .collect(),
             services: vec![nginx, echo_udp],
         }
     }
@@ -128,7 +135,7 @@ impl Manifests {
     /// File names and what is in them.
     #[must_use]
     pub fn files(&self) -> BTreeMap<String, String> {
-        let mut files = BTreeMap::new();
+        let mut files = self.more.clone();
         files.insert("nodes.yaml".into(), render::nodes(self));
         for service in &self.services {
             let name = &service.name;

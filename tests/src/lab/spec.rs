@@ -32,6 +32,9 @@ pub struct Spec {
     /// [`crate::kubernetes::Cluster`].
     #[serde(default)]
     pub kubernetes: Option<KubeProxy>,
+    /// The router runs FRR, and learns by BGP where the VIPs are.
+    #[serde(default)]
+    pub bgp: bool,
 }
 
 /// What kube-proxy writes its rules with.
@@ -85,6 +88,7 @@ impl Spec {
             echo,
             manifests: None,
             kubernetes: None,
+            bgp: false,
         }
     }
 
@@ -133,6 +137,10 @@ impl Spec {
                 "a cluster has pods and agents of its own"
             );
         }
+        ensure!(
+            !self.bgp || self.wire == Wire::Routed,
+            "BGP needs a router between the client and the nodes"
+        );
         if let Some(folder) = &self.manifests {
             ensure!(folder.is_dir(), "no folder at {}", folder.display());
         }

@@ -1,0 +1,120 @@
+//! FRR as a router in a namespace, from Debian's package. Everything that it
+//! writes is in one folder.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+
+use crate::command::{output, run};
+use crate::netns::Namespace;
+use crate::wait;
+
+const PROGRAMS: &str = "/usr/lib/frr";
+/// In the order in which they need each other.
+const DAEMONS: [&str; 3] = ["zebra", "bfdd", "bgpd"];
+/// Whom the daemons run as.
+const USER: &str = "frr";
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// FRR in one namespace. Its daemons end with everything else that runs there.
+#[derive(Clone, Debug)]
+pub struct Frr {
+    namespace: Namespace,
+    folder: PathBuf,
+}
+
+impl Frr {
+    /// One that runs, or is to be started.
+    #[must_use]
+    pub fn new(namespace: Namespace, folder: PathBuf) -> Self {
+        Self { namespace, folder }
+    }
+
+    /// `config`: as `frr.conf` has it.
+    pub fn start(&self, config: &str) -> Result<()> {
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let file = self.folder.join("frr.conf");
+        fs::write(&file, config).with_context(|| format!("cannot write {}", file.display()))?;
+        let owner = format!("{USER}:{USER}");
+        run("chown", &["-R", &owner, &self.folder.to_string_lossy()])
+            .context("is FRR installed? Debian's package is frr")?;
+        for daemon in DAEMONS {
+            output(&mut self.daemon(daemon))?;
+        }
+        wait::until_ok(START_LIMIT, "FRR answers", || {
+            self.ask("show ip bgp summary").map(drop)
+        })
+    }
+
+    fn daemon(&self, name: &str) -> Command {
+        let file = |end: &str| self.folder.join(format!("{name}{end}"));
+        let mut command = self.namespace.command(format!("{PROGRAMS}/{name}"));
+        command
+            .args(["-d", "-A", "127.0.0.1", "-P", "0", "--vty_socket"])
+            .arg(&self.folder)
+            .arg("-z")
+            .arg(self.folder.join("zserv.api"))
+            .arg("-i")
+            .arg(file(".pid"))
+            .arg("-f")
+            .arg(self.folder.join("frr.conf"))
+            .arg("--log")
+            .arg(format!("file:{}", file(".log").display()));
+        command
+    }
+
+    /// What it answers to a command of its shell.
+    pub fn ask(&self, command: &str) -> Result<String> {
+        self.commands(&[command])
+    }
+
+    /// Several, such as a change of its configuration.
+    pub fn commands(&self, commands: &[&str]) -> Result<String> {
+        let mut shell = self.namespace.command("vtysh");
+        shell.arg("--vty_socket").arg(&self.folder);
+        for command in commands {
+            shell.args(["-c", command]);
+        }
+        output(&mut shell)
+    }
+
+    /// What it answers in JSON.
+    pub fn json(&self, command: &str) -> Result<Value> {
+        let text = self.ask(&format!("{command} json"))?;
+        serde_json::from_str(&text).with_context(|| format!("FRR prints no JSON: {text}"))
+    }
+
+    /// The next hops of a prefix that it installed, in order.
+    pub fn next_hops(&self, prefix: &str) -> Result<Vec<String>> {
+        let (family, _) = family_of(prefix);
+        let routes = self.json(&format!("show {family} route {prefix}"))?;
+        let routes = routes.as_object().into_iter().flatten();
+        let entries = routes
+            .filter_map(|(_, entries)| entries.as_array())
+            .flatten();
+        let hops = entries
+            .filter_map(|entry| entry["nexthops"].as_array())
+            .flatten();
+        let active = hops.filter(|hop| hop["active"] == true && hop["fib"] == true);
+        let mut hops: Vec<String> = active
+            .filter_map(|hop| hop["ip"].as_str().map(str::to_owned))
+            .collect();
+        hops.sort();
+        Ok(hops)
+    }
+}
+
+/// How FRR names the family of a prefix: for routes, and for BGP.
+#[must_use]
+pub fn family_of(prefix: &str) -> (&'static str, &'static str) {
+    if prefix.contains(':') {
+        ("ipv6", "ipv6 unicast")
+    } else {
+        ("ip", "ipv4 unicast")
+    }
+}
