@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! files, API ──> source ──────facts──> reconcile ──steps──> pinned maps <── programs
-//!                                       │  ▲  ▲                  ▲             ▲
-//!                   net::announce <─────┘  │  └──filter── sweep ─┘             │
-//!                   net::watch ───links────┤                      attach ──────┘
-//! other agents <───> driver::peers ─members─┘
+//!                                       │  ▲  ▲  ▲               ▲   ▲         ▲
+//!                   net::announce <─────┘  │  │  └──filter── sweep ──┘         │
+//!                   net::watch ───links────┤  └─awaiting── channel ──┘ attach ─┘
+//!                           ┌─────members──┘                   │
+//! other agents <───> driver::peers <───────────────────────────┘
 //! ```
 //!
 //! Every task ends with the agent; whichever ends first takes the others down,
@@ -24,6 +25,7 @@ use lb_core::gossip;
 use lb_core::l2::Wanted;
 use lb_core::lease::Timing;
 use lb_core::model::{Members, NodeName};
+use lb_core::moved::Awaiting;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
@@ -40,6 +42,7 @@ use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
 use crate::driver::bgp;
+use crate::driver::channel::{self, Channel, ChannelError, Programmed};
 use crate::driver::claims::{self, Found, Probed};
 use crate::driver::fence::{self, Findings};
 use crate::driver::peers;
@@ -145,8 +148,6 @@ pub enum AgentError {
     Fenceless,
     #[error("cannot start the thread that talks with other agents")]
     PeersThread(#[source] io::Error),
-    #[error(transparent)]
-    Peers(#[from] peers::Ended),
     #[error("the thread that talks with other agents has panicked")]
     PeersPanicked,
     #[error("cannot announce VIPs")]
@@ -157,6 +158,10 @@ pub enum AgentError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Log(#[from] LogError),
+    #[error(transparent)]
+    Channel(#[from] ChannelError),
+    #[error(transparent)]
+    Peers(#[from] peers::Ended),
     #[error("cannot wait for signals")]
     Wait(#[source] io::Error),
     #[error("a task panicked")]
@@ -236,6 +241,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (owned, owned_in) = watch::channel(Wanted::default());
     // One at a time: the sweep waits for the answer.
     let (filter_out, filter) = mpsc::channel(1);
+    let (programmed_out, programmed) = watch::channel(Programmed::default());
+    // Until others have answered, they may speak.
+    let (awaiting_out, awaiting) = watch::channel(Arc::new(Awaiting::unknown()));
+    let (talk_out, talk) = watch::channel(Arc::default());
 
     let settings = Settings {
         node: NodeName::new(&options.node),
@@ -265,6 +274,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         elected,
         probed,
         acted,
+        programmed: programmed_out,
         decided: decided_out,
         report: report_out,
         sessions: sessions_out,
@@ -286,16 +296,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         });
     }
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
-    let talk = peers::Settings {
+    let talk_with = peers::Settings {
         node: NodeName::new(&options.node),
         port: options.peer_port,
         timing: options.timing,
         found_tables: reconciler.found_tables(),
     };
-    // Nobody else talks over it yet.
-    let (_said, channel) = mpsc::channel(PAYLOADS);
+    let (said_out, said) = mpsc::channel(PAYLOADS);
     let (renewals_out, renewals) = mpsc::channel(PAYLOADS);
-    let (to_channel, _to_channel) = mpsc::channel(PAYLOADS);
+    let (heard_out, heard) = mpsc::channel(PAYLOADS);
     let (to_fence, others_renewals) = mpsc::channel(PAYLOADS);
     let others = peers::Hears {
         nodes: question_in.clone(),
@@ -304,17 +313,32 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         report,
         acted: acted_in,
         leave: leave_in,
-        channel,
+        channel: said,
         fence: renewals,
     };
     let tells = peers::Tells {
         members: members_out,
-        channel: to_channel,
+        channel: heard_out,
         fence: to_fence,
         report: peers_out,
         released: released_out,
     };
-    start_peers(talk, others, tells, &mut tasks)?;
+    start_peers(talk_with, others, tells, &mut tasks)?;
+    let channel = Channel::open(
+        &pins,
+        hz,
+        channel::Tells {
+            datagrams: said_out,
+            awaiting: awaiting_out,
+            report: talk_out,
+        },
+    )?;
+    let hears = channel::Hears {
+        programmed,
+        members: members.clone(),
+        datagrams: heard,
+    };
+    tasks.spawn(async move { Ok(channel.run(hears).await?) });
     let folder = options.run_folder.clone();
     tasks.spawn(async move {
         peers::report_file::keep(peers_report, folder).await;
@@ -377,6 +401,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         fence,
         found,
         members,
+        awaiting,
+        channel: talk,
     };
     tasks.spawn(async move { Ok(reconciler.run(hears).await?) });
 

@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod load;
 pub mod log;
 pub mod maps;
+pub mod moved;
 pub mod pins;
 pub mod readback;
 pub mod sizes;

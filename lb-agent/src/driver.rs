@@ -2,6 +2,7 @@
 //! in what happens, does what comes out, and decides nothing.
 
 pub mod bgp;
+pub mod channel;
 pub mod claims;
 pub mod fence;
 pub mod peers;

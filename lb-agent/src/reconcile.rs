@@ -31,6 +31,7 @@ use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
 use lb_core::l2::Wanted as Announced;
 use lb_core::model::{Delivery, Inputs, Links, MemberState, Members, NodeName};
+use lb_core::moved::Awaiting;
 use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
@@ -41,6 +42,7 @@ use crate::dataplane::attach::{Attachments, Hook, Wanted};
 use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::driver::bgp::Wanted as SessionsWanted;
+use crate::driver::channel::{self, Programmed};
 use crate::driver::claims::{Found, Probed};
 use crate::driver::fence::Findings;
 use crate::net::{Device, NetFacts, Question};
@@ -88,6 +90,9 @@ pub struct Hears {
     pub facts: watch::Receiver<State>,
     pub net: watch::Receiver<NetFacts>,
     pub filter: mpsc::Receiver<FilterReady>,
+    pub awaiting: watch::Receiver<Arc<Awaiting>>,
+    /// How the talk with other agents goes.
+    pub channel: watch::Receiver<Arc<channel::Report>>,
     pub secret: watch::Receiver<Known>,
     pub fence: watch::Receiver<Findings>,
     pub found: watch::Receiver<Found>,
@@ -103,6 +108,7 @@ pub struct Tells {
     pub probed: watch::Sender<Probed>,
     /// Nodes that are leaving, and of whose VIPs this one's share is here.
     pub acted: watch::Sender<BTreeSet<NodeName>>,
+    pub programmed: watch::Sender<Programmed>,
     pub decided: watch::Sender<Decided>,
     pub report: watch::Sender<Arc<Report>>,
     pub sessions: watch::Sender<SessionsWanted>,
@@ -125,7 +131,7 @@ pub struct Reconciler {
     tells: Tells,
     memo: Memo,
     ledger: Ledger,
-    current: Image,
+    current: Arc<Image>,
     inputs: Inputs,
     owned: owned::Links,
     /// VIPs that this node would be the first to use, and has to ask about.
@@ -150,6 +156,8 @@ pub struct Reconciler {
     said: State,
     /// Why the cluster's secret is not known, or no newer one.
     secret_failure: Option<String>,
+    /// Other agents tell which flows moved, or may.
+    talks: bool,
 }
 
 /// When to run next, and why.
@@ -197,7 +205,7 @@ impl Reconciler {
         attachments: Attachments,
         tells: Tells,
     ) -> Result<Self, ReconcileError> {
-        let current = kernel.read()?;
+        let current = Arc::new(kernel.read()?);
         let config = config::of(&settings, kernel.config()?);
         let mut report = Report::of_this_process();
         report.node = settings.node.to_string();
@@ -233,6 +241,7 @@ impl Reconciler {
             retry: RETRY,
             said: State::default(),
             secret_failure: None,
+            talks: true,
         })
     }
 
@@ -246,6 +255,7 @@ impl Reconciler {
     pub async fn run(mut self, mut hears: Hears) -> Result<(), ReconcileError> {
         self.first_inputs(&mut hears).await?;
         self.take_findings(&mut hears.fence);
+        self.take_awaiting(&mut hears.awaiting);
         let mut schedule = Schedule {
             paced: clock::instant(),
             due: Some(clock::instant()),
@@ -298,6 +308,16 @@ impl Reconciler {
                     changed.map_err(|_closed| ReconcileError::Ended("the cluster's secret"))?;
                     self.take_secret(&mut hears.secret);
                     schedule.soon();
+                }
+                changed = hears.awaiting.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the channel"))?;
+                    self.take_awaiting(&mut hears.awaiting);
+                    schedule.soon();
+                }
+                changed = hears.channel.changed() => {
+                    changed.map_err(|_closed| ReconcileError::Ended("the channel"))?;
+                    self.report.channel = (**hears.channel.borrow_and_update()).clone();
+                    self.write_report();
                 }
                 ready = hears.filter.recv() => {
                     let ready = ready.ok_or(ReconcileError::Ended("the sweep"))?;
@@ -412,6 +432,12 @@ impl Reconciler {
         changed
     }
 
+    fn take_awaiting(&mut self, awaiting: &mut watch::Receiver<Arc<Awaiting>>) {
+        let awaiting = awaiting.borrow_and_update().clone();
+        self.talks = awaiting.on;
+        self.ledger.hear(awaiting);
+    }
+
     fn take_net(&mut self, net: &mut watch::Receiver<NetFacts>) {
         self.net = net.borrow_and_update().clone();
         self.inputs.links = self.net.links.clone();
@@ -489,11 +515,11 @@ impl Reconciler {
         let ours = self.owned(&desired);
         failures.extend(self.choose_links(&ours).err().map(Failure::from));
         match apply::run(&mut self.kernel, &steps) {
-            Ok(()) => self.current = target,
+            Ok(()) => self.current = Arc::new(target),
             Err(error) => {
                 failures.push(error.into());
                 match self.kernel.read() {
-                    Ok(there) => self.current = there,
+                    Ok(there) => self.current = Arc::new(there),
                     Err(error) => failures.push(error.into()),
                 }
             }
@@ -511,6 +537,9 @@ impl Reconciler {
         more.extend(self.claimed(&desired));
         self.say_problems(desired.problems.iter().cloned().chain(more));
         self.tell_owned(ours);
+        if !steps.is_empty() || self.report.work.runs == 1 {
+            self.tell_programmed(&desired);
+        }
         if failures.is_empty() {
             let leaving = leaving(&self.inputs.members);
             self.tells.acted.send_if_modified(|last| {
@@ -586,6 +615,14 @@ impl Reconciler {
             let changed = *last != decided;
             *last = decided;
             changed
+        });
+    }
+
+    /// For the talk with other agents: what the maps hold by now.
+    fn tell_programmed(&self, desired: &Desired) {
+        self.tells.programmed.send_replace(Programmed {
+            nodes: Arc::new(self.current.node_ids(&desired.peers)),
+            image: self.current.clone(),
         });
     }
 }

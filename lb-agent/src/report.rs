@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::driver::channel;
 use crate::source::Watch;
 
 pub mod addresses;
@@ -41,6 +42,9 @@ pub struct Report {
     pub mistakes: Vec<String>,
     /// What is watched, where facts come from a cluster.
     pub watches: Vec<Watch>,
+    /// The talk with other agents about flows.
+    #[serde(default)]
+    pub channel: channel::Report,
     pub work: Work,
 }
 

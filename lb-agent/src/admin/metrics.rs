@@ -11,6 +11,7 @@ use crate::dataplane::maps::Maps;
 use crate::dataplane::pins::Pins;
 use crate::dataplane::readback::count;
 use crate::dataplane::view::{Frontend, View, ViewError, ip, protocol, socket};
+use crate::driver::channel;
 use crate::publish::Decided;
 use crate::report::Report;
 
@@ -188,6 +189,70 @@ pub(super) fn of_agent(text: &mut Text, report: &Report) {
         let up = watch.listed && watch.failure.is_none();
         text.sample(&[("kind", &watch.kind)], u8::from(up));
     }
+    of_channel(text, &report.channel);
+}
+
+/// How the talk with other agents about flows goes.
+fn of_channel(text: &mut Text, channel: &channel::Report) {
+    text.family(
+        "corten_channel_peer_up",
+        Kind::Gauge,
+        "Whether the agent of a node tells which flows moved.",
+    );
+    for peer in &channel.peers {
+        let up = peer.state == channel::PeerState::Speaks;
+        text.sample(&[("node", &peer.node)], u8::from(up));
+    }
+    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+    let gauges = [
+        (
+            "corten_flows_held",
+            "Flows that live on other nodes and come here.",
+            number(channel.held),
+        ),
+        (
+            "corten_flows_displaced",
+            "Flows that live here and come to other nodes.",
+            number(channel.displaced),
+        ),
+        (
+            "corten_frontends_awaiting",
+            "Frontends that changed lately and wait for other agents to tell.",
+            number(channel.awaiting),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        text.family(name, Kind::Gauge, help);
+        text.sample(&[], value);
+    }
+    text.family(
+        "corten_channel_messages_total",
+        Kind::Counter,
+        "What agents said to each other about flows.",
+    );
+    for (kind, direction, value) in [
+        ("moved", "said", channel.moved_said),
+        ("moved", "heard", channel.moved_heard),
+        ("told", "said", channel.told_said),
+        ("told", "heard", channel.told_heard),
+        ("disputed", "said", channel.disputed),
+    ] {
+        text.sample(&[("kind", &kind), ("direction", &direction)], value);
+    }
+    text.family(
+        "corten_channel_refused_total",
+        Kind::Counter,
+        "Datagrams and messages of other agents that were of no use.",
+    );
+    for (reason, value) in &channel.refused {
+        text.sample(&[("reason", reason)], *value);
+    }
+    text.family(
+        "corten_flows_without_room_total",
+        Kind::Counter,
+        "Flows of other nodes for which MOVED had no room.",
+    );
+    text.sample(&[], channel.no_room);
 }
 
 /// What was decided about addresses.

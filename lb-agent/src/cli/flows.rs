@@ -22,7 +22,8 @@ use crate::dataplane::view::{View, ip, protocol, socket};
 ///
 /// JSON: {total, flows: [{protocol, client, client_port, vip, vip_port, pod,
 /// pod_port, pod_client_port, service, state, idle_s}]}. Pod: null if it has
-/// gone. State: established, closing, closed, client-reset or unproven.
+/// gone. State: established, closing, closed, client-reset or unproven. With
+/// --moved: {total, flows: [{protocol, client, client_port, vip, vip_port, node}]}.
 #[derive(Debug, Args)]
 pub(super) struct Flows {
     /// Only flows to this address
@@ -31,6 +32,10 @@ pub(super) struct Flows {
     /// Only flows of this client
     #[arg(long, value_name = "ADDRESS")]
     client: Option<IpAddr>,
+    /// Instead, flows that live on other nodes although their packets come here,
+    /// as the agents there have told
+    #[arg(long)]
+    moved: bool,
     /// Show at most this many; 0 shows all
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: usize,
@@ -62,10 +67,30 @@ struct Row {
     idle_s: u64,
 }
 
+#[derive(Serialize)]
+struct MovedAnswer {
+    /// That match, shown or not.
+    total: usize,
+    flows: Vec<MovedRow>,
+}
+
+#[derive(Serialize)]
+struct MovedRow {
+    protocol: String,
+    client: String,
+    client_port: u16,
+    vip: String,
+    vip_port: u16,
+    node: String,
+}
+
 impl Flows {
     pub(super) fn run(&self) -> anyhow::Result<ExitCode> {
         let pins = self.place.pins()?;
         let view = View::read(&pins)?;
+        if self.moved {
+            return self.run_moved(&view, &pins);
+        }
         let mut found = Vec::new();
         for (forward, reverse) in [("TCP_FLOWS", "TCP_REVERSE"), ("UDP_FLOWS", "UDP_REVERSE")] {
             let flows = readback::flows(&pins, forward)?.into_iter();
@@ -80,6 +105,42 @@ impl Flows {
             print(&answer);
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    fn run_moved(&self, view: &View, pins: &Pins) -> anyhow::Result<ExitCode> {
+        let mut all = readback::moved(pins)?;
+        all.retain(|(key, _)| self.matches(key));
+        all.sort_unstable_by_key(|(key, _)| *key);
+        let total = all.len();
+        let flows = all
+            .into_iter()
+            .take(self.most())
+            .map(|(key, value)| MovedRow {
+                protocol: protocol(key.protocol),
+                client: ip(key.client),
+                client_port: key.client_port,
+                vip: ip(key.vip),
+                vip_port: key.vip_port,
+                node: view.node(value.node),
+            });
+        let answer = MovedAnswer {
+            total,
+            flows: flows.collect(),
+        };
+        if self.output.is_json() {
+            output::json(&answer)?;
+        } else {
+            print_moved(&answer);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn most(&self) -> usize {
+        if self.limit == 0 {
+            usize::MAX
+        } else {
+            self.limit
+        }
     }
 
     fn matches(&self, key: &FlowKey) -> bool {
@@ -107,11 +168,7 @@ impl Flows {
             .iter()
             .map(|frontend| (frontend.value.id, frontend.name()))
             .collect();
-        let limit = if self.limit == 0 {
-            usize::MAX
-        } else {
-            self.limit
-        };
+        let limit = self.most();
         let mut all: Vec<_> = found
             .iter()
             .flat_map(|(flows, reverse)| flows.iter().map(move |flow| (flow, reverse)))
@@ -167,15 +224,37 @@ fn state_name(flow: &FlowValue) -> &'static str {
     }
 }
 
+fn print_moved(answer: &MovedAnswer) {
+    let mut table = output::table(&["PROTOCOL", "CLIENT", "VIP", "LIVES ON"]);
+    for row in &answer.flows {
+        table.add_row([
+            &row.protocol,
+            &end(&row.client, row.client_port),
+            &end(&row.vip, row.vip_port),
+            &row.node,
+        ]);
+    }
+    output::print(&table);
+    print_rest(answer.flows.len(), answer.total);
+}
+
+/// An address with its port.
+fn end(address: &str, port: u16) -> String {
+    let parsed = address.parse::<IpAddr>();
+    parsed.map_or_else(|_| address.to_owned(), |ip| socket(ip.into(), port))
+}
+
+fn print_rest(shown: usize, total: usize) {
+    if shown < total {
+        say!("{shown} of {total} flows; --limit 0 shows all");
+    }
+}
+
 fn print(answer: &Answer) {
     let mut table = output::table(&[
         "PROTOCOL", "CLIENT", "VIP", "POD", "SERVICE", "STATE", "IDLE",
     ]);
     for row in &answer.flows {
-        let end = |address: &str, port: u16| {
-            let parsed = address.parse::<IpAddr>();
-            parsed.map_or_else(|_| address.to_owned(), |ip| socket(ip.into(), port))
-        };
         let pod = match (&row.pod, row.pod_port) {
             (Some(pod), Some(port)) => end(pod, port),
             _ => "gone".to_owned(),
@@ -191,11 +270,5 @@ fn print(answer: &Answer) {
         ]);
     }
     output::print(&table);
-    if answer.flows.len() < answer.total {
-        say!(
-            "{} of {} flows; --limit 0 shows all",
-            answer.flows.len(),
-            answer.total
-        );
-    }
+    print_rest(answer.flows.len(), answer.total);
 }

@@ -16,6 +16,7 @@ use crate::dataplane::attach::{Hook, pinned};
 use crate::dataplane::readback::{self, OWN_NODE};
 use crate::dataplane::view::{View, ip, text};
 use crate::dataplane::{fence, kernel, pins::Pins};
+use crate::driver::channel::{self, PeerReport, PeerState};
 use crate::net::{self, Device};
 use crate::report::{ProblemRow, Report, Work};
 
@@ -58,6 +59,7 @@ struct Answer {
     nodes: Vec<Node>,
     frontends: usize,
     local_backends: usize,
+    channel: channel::Report,
     problems: Vec<ProblemRow>,
     problems_total: usize,
     mistakes: Vec<String>,
@@ -167,6 +169,7 @@ fn answer(pins: &Pins, report: Option<Report>) -> anyhow::Result<Answer> {
         nodes: nodes(&view, &devices),
         frontends: view.frontends.len(),
         local_backends: view.backends.len(),
+        channel: report.channel,
         problems: report.problems,
         problems_total: report.problems_total,
         mistakes: report.mistakes,
@@ -281,6 +284,18 @@ fn print(answer: &Answer) {
         answer.frontends,
         answer.local_backends
     );
+    let channel = &answer.channel;
+    let speak = |peer: &&PeerReport| peer.state == PeerState::Speaks;
+    let speaking = channel.peers.iter().filter(speak).count();
+    if !channel.peers.is_empty() {
+        say!(
+            "{} flows of other nodes come here, {} of this node's come elsewhere; {speaking} of \
+             {} agents tell which moved",
+            channel.held,
+            channel.displaced,
+            channel.peers.len()
+        );
+    }
     say!();
     let mut uplinks = output::table(&["UPLINK", "MAC", "MTU", "XDP", "PROGRAMS"]);
     for uplink in &answer.uplinks {

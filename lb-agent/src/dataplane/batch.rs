@@ -23,6 +23,16 @@ where
     V: FromBytes + KnownLayout + Immutable,
 {
     let mut entries = Vec::new();
+    each(map, |key, value| entries.push((key, value)))?;
+    Ok(entries)
+}
+
+/// The same, one at a time.
+pub(super) fn each<K, V>(map: &MapData, mut visit: impl FnMut(K, V)) -> io::Result<()>
+where
+    K: FromBytes + KnownLayout + Immutable,
+    V: FromBytes + KnownLayout + Immutable,
+{
     let mut batch = Batch::new(BATCH, size_of::<K>(), size_of::<V>());
     loop {
         let (count, last) = batch.next(map)?;
@@ -31,10 +41,10 @@ where
         for (key, value) in keys.zip(values).take(count) {
             let key = K::read_from_bytes(key).map_err(|_size| io::ErrorKind::InvalidData)?;
             let value = V::read_from_bytes(value).map_err(|_size| io::ErrorKind::InvalidData)?;
-            entries.push((key, value));
+            visit(key, value);
         }
         if last {
-            return Ok(entries);
+            return Ok(());
         }
     }
 }

@@ -8,7 +8,9 @@ use lb_common::addr::Addr;
 use lb_common::backend::BackendValue;
 use lb_common::config::Config;
 use lb_common::filter::AddrFilter;
-use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue};
+use lb_common::flow::{
+    FlowKey, FlowValue, MovedValue, ReverseKey, ReverseValue, ToldKey, ToldValue,
+};
 use lb_common::frontend::{FrontendBucket, FrontendEntry, FrontendKey, FrontendValue};
 use lb_common::node::{NodeMacs, NodeName, NodeNetValue, NodeValue};
 use lb_common::table::Chunk;
@@ -51,6 +53,8 @@ pub struct Maps {
     pub tcp_reverse: HashMap<MapData, ReverseKey, ReverseValue>,
     pub udp_flows: HashMap<MapData, FlowKey, FlowValue>,
     pub udp_reverse: HashMap<MapData, ReverseKey, ReverseValue>,
+    pub moved: HashMap<MapData, FlowKey, MovedValue>,
+    pub told: HashMap<MapData, ToldKey, ToldValue>,
     pub client_filter: Array<MapData, u64>,
     pub counters: PerCpuArray<MapData, u64>,
     pub traffic: PerCpuArray<MapData, Traffic>,
@@ -90,6 +94,8 @@ impl Maps {
             tcp_reverse: typed(pins, "TCP_REVERSE")?,
             udp_flows: typed(pins, "UDP_FLOWS")?,
             udp_reverse: typed(pins, "UDP_REVERSE")?,
+            moved: typed(pins, "MOVED")?,
+            told: typed(pins, "TOLD")?,
             client_filter: typed(pins, "CLIENT_FILTER")?,
             counters: typed(pins, "COUNTERS")?,
             traffic: typed(pins, "TRAFFIC")?,

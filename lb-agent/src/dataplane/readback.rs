@@ -6,7 +6,7 @@ use std::io;
 use aya::maps::MapError;
 use lb_common::addr::Addr;
 use lb_common::backend::BackendValue;
-use lb_common::flow::{FlowKey, FlowValue, ReverseKey, ReverseValue};
+use lb_common::flow::{FlowKey, FlowValue, MovedValue, ReverseKey, ReverseValue};
 use lb_common::frontend::{FrontendKey, FrontendValue};
 use lb_common::maps::NodeNet;
 use lb_common::node::{NodeName, NodeNetValue};
@@ -51,6 +51,15 @@ where
     read_all(&raw(pins, map)?).map_err(|source| ReadError::Whole { map, source })
 }
 
+/// Each entry of one map, without keeping them all.
+pub fn each<K, V>(pins: &Pins, map: &'static str, visit: impl FnMut(K, V)) -> Result<(), ReadError>
+where
+    K: FromBytes + KnownLayout + Immutable,
+    V: FromBytes + KnownLayout + Immutable,
+{
+    batch::each(&raw(pins, map)?, visit).map_err(|source| ReadError::Whole { map, source })
+}
+
 /// How many entries a map has.
 pub fn count(pins: &Pins, map: &lb_common::maps::Map) -> Result<usize, ReadError> {
     let name = map.name;
@@ -80,6 +89,11 @@ pub fn node_names(pins: &Pins) -> Result<BTreeMap<u32, NodeName>, ReadError> {
 
 pub fn flows(pins: &Pins, map: &'static str) -> Result<Vec<(FlowKey, FlowValue)>, ReadError> {
     entries(pins, map)
+}
+
+/// Flows that live elsewhere.
+pub fn moved(pins: &Pins) -> Result<Vec<(FlowKey, MovedValue)>, ReadError> {
+    entries(pins, "MOVED")
 }
 
 pub fn reverse(

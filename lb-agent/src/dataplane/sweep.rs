@@ -306,7 +306,7 @@ fn bit(config: &Config, client: Addr, port: u16) -> (u32, u32) {
     client_bit(hash, config.filter_words)
 }
 
-fn reverse_key(key: &FlowKey, value: &FlowValue, pod: &BackendValue) -> ReverseKey {
+pub(super) fn reverse_key(key: &FlowKey, value: &FlowValue, pod: &BackendValue) -> ReverseKey {
     ReverseKey {
         client: key.client,
         pod: pod.addr,

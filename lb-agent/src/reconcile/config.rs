@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lb_common::addr::Addr;
-use lb_common::config::{Config, Uplink};
+use lb_common::config::{Config, Uplink, flags};
 use lb_common::limits::{FRESH_SECONDS, UPLINKS_MAX};
 use lb_common::node::{MacEntry, NodeName, kind};
 use lb_common::tunnel::{OVERHEAD_V4, OVERHEAD_V6};
@@ -63,6 +63,10 @@ impl Reconciler {
         config.node_v4 = of_family(true);
         config.node_v6 = of_family(false);
         config.fresh_until_s = fresh_until(config.fresh_until_s, clock::boottime());
+        config.flags &= !flags::CHANNEL;
+        if self.talks {
+            config.flags |= flags::CHANNEL;
+        }
         let room = inner_mtu(target);
         // IP and TCP headers without options (RFC 6691 §2).
         config.mss_v4 = room.map_or(0, |room| room.saturating_sub(40));
