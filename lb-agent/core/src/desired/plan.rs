@@ -248,7 +248,9 @@ impl Draft<'_> {
                 }
             }
         }
-        if !port_found && !self.slices.is_empty() {
+        // Without pods, slices have no ports either.
+        let has_pods = self.slices.iter().any(|slice| !slice.endpoints.is_empty());
+        if !port_found && has_pods {
             self.problems.push(Problem::PortNotInSlices {
                 service: self.service.name.clone(),
                 port: port.port,

@@ -344,6 +344,12 @@ fn every_mistake_has_its_name() {
     check_problems(&misnamed, &["PortNotInSlices", "NoReadyBackend"]);
     let other_protocol = web().edit_service("web", |s| s.ports[0].protocol = Protocol::Udp);
     check_problems(&other_protocol, &["PortNotInSlices", "NoReadyBackend"]);
+    let no_pods = web().edit_slices("web", |slices| {
+        slices.truncate(1);
+        slices[0].ports.clear();
+        slices[0].endpoints.clear();
+    });
+    check_problems(&no_pods, &["NoReadyBackend"]);
     let homeless = web().pod("web", "10.9.9.9", "", READY);
     check_problems(&homeless, &["BackendWithoutNode"]);
     let elsewhere = web().pod("web", "10.9.9.9", "node9", READY);
