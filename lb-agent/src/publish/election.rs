@@ -108,6 +108,14 @@ impl Candidate {
         if !holds {
             self.terms.send_replace(None);
         }
+        self.look(holds).await?;
+        let Some(write) = self.election.attempt(clock::now()) else {
+            return Ok(());
+        };
+        self.write(&write).await
+    }
+
+    async fn look(&mut self, holds: bool) -> Result<(), String> {
         // Who waits may see what a cache has; a write is refused all the same
         // if that is old. Who holds must not be told of an older holder.
         let parameters = if holds {
@@ -124,10 +132,7 @@ impl Candidate {
             Err(error) => return Err(text(&error)),
         };
         self.election.saw(record, clock::now());
-        let Some(write) = self.election.attempt(clock::now()) else {
-            return Ok(());
-        };
-        self.write(&write).await
+        Ok(())
     }
 
     async fn write(&mut self, write: &Write) -> Result<(), String> {
@@ -183,11 +188,20 @@ impl Candidate {
 
     async fn release(&mut self) {
         self.terms.send_replace(None);
-        let Some(write) = self.election.release() else {
-            return;
-        };
-        if let Err(reason) = self.write(&write).await {
-            tracing::warn!("the Lease {NAME} is not given up, and lapses: {reason}");
+        // A renewal that was broken off may have been written all the same;
+        // then the first try is refused.
+        for _ in 0..2 {
+            let Some(write) = self.election.release() else {
+                return;
+            };
+            let mut done = self.write(&write).await;
+            if done.is_ok() && self.election.release().is_some() {
+                done = self.look(true).await;
+            }
+            if let Err(reason) = done {
+                tracing::warn!("the Lease {NAME} is not given up, and lapses: {reason}");
+                return;
+            }
         }
     }
 
