@@ -110,6 +110,8 @@ impl Pins {
                 removed += remove_below(&path)?;
             }
         }
+        // It stays if it is a mount, or holds what is not ours.
+        let _left = fs::remove_dir(&self.bpffs);
         Ok(removed)
     }
 }
@@ -147,6 +149,8 @@ mod tests {
         fs::write(folder.join("other"), "").unwrap();
         assert_eq!(pins.purge().unwrap(), 4);
         assert!(folder.join("other").exists(), "what is not ours stays");
-        fs::remove_dir_all(&folder).unwrap();
+        fs::remove_file(folder.join("other")).unwrap();
+        assert_eq!(pins.purge().unwrap(), 0);
+        assert!(!folder.exists(), "an empty folder goes");
     }
 }
