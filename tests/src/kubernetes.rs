@@ -16,6 +16,7 @@ pub mod metallb;
 mod node;
 pub mod page;
 mod pki;
+pub mod readme;
 mod tools;
 mod user;
 pub mod workload;

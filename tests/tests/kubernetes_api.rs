@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use lb_tests::kubernetes::ApiServer;
-use lb_tests::require;
+use lb_tests::kubernetes::readme::Desk;
+use lb_tests::{require, wait};
+
+const LIMIT: Duration = Duration::from_secs(30);
 
 const SERVICE: &str = "
 apiVersion: v1
@@ -73,6 +77,28 @@ fn an_api_server_holds_services_and_obeys_rbac() {
     reader.run(&["get", "service", "nginx"]).expect_err("gone");
     server.resume().expect("started again");
     reader.run(&["get", "service", "nginx"]).expect("and kept");
+}
+
+#[test]
+fn an_overlay_is_applied_twice_the_first_time() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let desk = Desk::new(&[]).expect("laid out");
+    for overlay in ["l2", "bgp"] {
+        let server = ApiServer::start().expect("it starts");
+        let apply = format!("kubectl apply --server-side --kustomize manifests/overlays/{overlay}");
+        let first = desk.run(server.kubectl(), &apply);
+        let error = format!("{:#}", first.expect_err("there are no definitions yet"));
+        assert!(error.contains("ensure CRDs are installed first"), "{error}");
+        assert!(!error.contains("ServiceAccount"), "all else is: {error}");
+        wait::until_ok(LIMIT, "the second time, all is applied", || {
+            desk.run(server.kubectl(), &apply)
+        })
+        .expect("applied");
+        let pool = ["get", "ipaddresspool", "default", "-n", "metallb-system"];
+        server.kubectl().run(&pool).expect("it is there");
+    }
 }
 
 #[test]

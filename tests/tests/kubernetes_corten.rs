@@ -6,8 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lb_tests::kubernetes::corten::{addresses, wait_addresses};
-use lb_tests::kubernetes::{Cluster, audit, images, page};
+use lb_tests::kubernetes::corten::{NAMESPACE, addresses, wait_addresses};
+use lb_tests::kubernetes::readme::{self, Desk};
+use lb_tests::kubernetes::{Cluster, ClusterNode, audit, images, page};
 use lb_tests::lab::{KubeProxy, Spec, UPLINK, address};
 use lb_tests::{require, wait};
 use serde_json::Value;
@@ -110,6 +111,9 @@ fn manifests_that_people_have_work_unchanged() {
     a_pool_and_an_advertisement(&people);
     a_mistake_is_seen_with_kubectl(&people);
     roles_allow_what_is_used_and_no_more(&people);
+    let desk = Desk::new(&[]).expect("laid out");
+    removal_leaves_nothing(&people, &desk);
+    overlays_bring_addresses(&people, &desk);
 }
 
 const PEER: &str = "
@@ -305,4 +309,74 @@ fn a_pool_and_an_advertisement(people: &People) {
     people.kubectl(&["delete", "service", "late"]);
     people.delete("helm-pool");
     people.wait_nothing_left();
+}
+
+/// By README.md's steps.
+fn removal_leaves_nothing(people: &People, desk: &Desk) {
+    let kubectl = people.cluster.kubectl();
+    for node in people.cluster.nodes() {
+        assert_eq!(
+            left_on(node).len(),
+            2,
+            "{}: {:?}",
+            node.name(),
+            left_on(node)
+        );
+    }
+    for step in readme::blocks("### Remove").expect("steps") {
+        desk.run(kubectl, &step)
+            .unwrap_or_else(|error| panic!("{step}{error:#}"));
+    }
+    for node in people.cluster.nodes() {
+        assert_eq!(left_on(node), Vec::<String>::new(), "{}", node.name());
+    }
+    let ours = "app.kubernetes.io/part-of=corten";
+    let kinds = "clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts";
+    let left = people.kubectl(&["get", kinds, "--all-namespaces", "--selector", ours]);
+    assert_eq!(left, "");
+    for what in [
+        "servicel2statuses",
+        "servicebgpstatuses",
+        "configurationstates",
+    ] {
+        assert_eq!(people.kubectl(&["get", what, "--all-namespaces"]), "");
+    }
+    people.kubectl(&["get", "bgppeer", "router", "--namespace", "metallb-system"]);
+}
+
+/// What there is of Corten on a node: pins, and programs on its uplink.
+fn left_on(node: ClusterNode<'_>) -> Vec<String> {
+    let pins = node.run("ls", &["/sys/fs/bpf"]).expect("a bpffs");
+    let pins = pins.lines().filter(|name| *name == "corten");
+    let link = node.run("ip", &["link", "show", "dev", UPLINK]);
+    let link = link.expect("an uplink");
+    let programs = link.lines().filter(|line| line.contains("prog/xdp"));
+    pins.chain(programs).map(str::to_owned).collect()
+}
+
+/// On a cluster that has the definitions already.
+fn overlays_bring_addresses(people: &People, desk: &Desk) {
+    let kubectl = people.cluster.kubectl();
+    for (overlay, expected) in [("l2", "192.0.2.80"), ("bgp", "203.0.113.0")] {
+        let apply = format!(
+            "kubectl apply --server-side --force-conflicts --kustomize manifests/overlays/{overlay}"
+        );
+        desk.run(kubectl, &apply).expect("applied");
+        people
+            .cluster
+            .wait_rollout(NAMESPACE, "daemonset/corten")
+            .expect("rolled out");
+        people.apply("microk8s-nginx");
+        let expected: IpAddr = expected.parse().expect("an address");
+        wait::until_ok(LIMIT, "nginx has an address of that pool", || {
+            let found = addresses(kubectl, "nginx")?;
+            ensure!(found == [expected], "it has {found:?}");
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", people.cluster.agent_logs()));
+        if overlay == "l2" {
+            people.wait_pods(expected, 80, 3);
+        }
+    }
+    people.delete("microk8s-nginx");
 }

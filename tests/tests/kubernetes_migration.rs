@@ -6,9 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use lb_tests::kubernetes::{Cluster, corten, images, metallb, workload};
+use lb_tests::kubernetes::readme::{self, Desk};
+use lb_tests::kubernetes::{Cluster, images, metallb, workload};
 use lb_tests::lab::{ECHO_UDP_PORT, KubeProxy, Spec};
-use lb_tests::load::{Load, Target};
+use lb_tests::load::{Load, Target, spread};
 use lb_tests::{require, wait};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -92,13 +93,9 @@ impl Migration {
         Ok(found)
     }
 
-    fn kubectl(&self, arguments: &str) {
-        let words: Vec<&str> = arguments.split(' ').collect();
-        self.cluster.kubectl().run(&words).expect("kubectl");
-    }
-
     /// One flow of datagrams to every Service.
     fn load(&self) -> Load {
+        let client = self.cluster.lab().client();
         let targets = self.addresses.iter().map(|(name, address)| {
             let port = match name.starts_with("right") {
                 true => ECHO_UDP_PORT + 1,
@@ -106,8 +103,19 @@ impl Migration {
             };
             Target::udp(SocketAddr::new(*address, port))
         });
-        let client = self.cluster.lab().client();
-        Load::start(&client, targets.collect()).expect("all Services answer")
+        let targets: Vec<Target> = targets.collect();
+        for target in &targets {
+            // With new flows each time: one that came before kube-proxy's
+            // rules would never meet them.
+            let what = format!("there are answers from {target:?}");
+            wait::until_ok(LIMIT, &what, || {
+                let found = spread(&client, *target, 1)?;
+                ensure!(found.lost == 0, "{found:?}");
+                Ok(())
+            })
+            .expect("kube-proxy has its rules");
+        }
+        Load::start(&client, targets).expect("all Services answer")
     }
 
     fn check(&self, load: &Load, step: &str) {
@@ -125,36 +133,21 @@ impl Migration {
 }
 
 #[test]
-#[ignore = "not seen passing yet"]
 fn from_metallb_to_corten_and_back_no_address_changes() {
     if !require::root("cluster") {
         return;
     }
+    let steps = readme::blocks("### Migrate from MetalLB").expect("steps");
     let migration = Migration::start();
+    let manifest = metallb::folder().join(metallb::MANIFEST);
+    let desk = Desk::new(&[&manifest]).expect("laid out");
     let load = migration.load();
     migration.check(&load, "the start");
-
-    migration.kubectl("--namespace metallb-system scale deployment controller --replicas=0");
-    migration.kubectl("delete validatingwebhookconfiguration metallb-webhook-configuration");
-    migration.check(&load, "MetalLB's controller is stopped");
-    migration.cluster.install().expect("Corten is installed");
-    migration.check(&load, "Corten is installed");
-    migration.kubectl("--namespace metallb-system delete daemonset/speaker deployment/controller");
-    migration.check(&load, "MetalLB is removed");
-
-    migration.kubectl("--namespace corten-system delete daemonset corten");
-    let remove = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/remove.yaml");
-    migration.kubectl(&format!("apply --filename {remove}"));
-    migration
-        .cluster
-        .wait_rollout(corten::NAMESPACE, "daemonset/corten-remove")
-        .expect("removed");
-    migration.kubectl(&format!("delete --filename {remove}"));
-    migration
-        .cluster
-        .install_metallb()
-        .expect("MetalLB is installed");
-    migration.check(&load, "MetalLB is back");
+    for step in steps {
+        desk.run(migration.cluster.kubectl(), &step)
+            .unwrap_or_else(|error| panic!("{step}{error:#}\n{}", migration.cluster.agent_logs()));
+        migration.check(&load, &step);
+    }
     drop(load.finish());
 }
 

@@ -49,6 +49,26 @@ impl Kubectl {
         feed(&mut self.command(&["apply", "--filename", "-"]), yaml)
     }
 
+    /// Runs a shell's script in a folder, up to its first failure; `kubectl` in
+    /// it is this one.
+    pub fn shell(&self, script: &str, folder: &Path) -> Result<String> {
+        let mut command = match &self.namespace {
+            Some(namespace) => namespace.command("sh"),
+            None => Command::new("sh"),
+        };
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let ours = self.program.parent().map(Path::to_path_buf);
+        let path = std::env::join_paths(ours.into_iter().chain(std::env::split_paths(&path)))
+            .context("a folder on the PATH has a colon in its name")?;
+        command
+            .args(["-e", "-c", script])
+            .current_dir(folder)
+            .env("PATH", path)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("KUBECACHEDIR", self.kubeconfig.with_extension("cache"));
+        output(&mut command)
+    }
+
     /// As another user, who has the token in that kubeconfig file.
     #[must_use]
     pub fn with_kubeconfig(&self, kubeconfig: &Path) -> Self {

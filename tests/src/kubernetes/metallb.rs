@@ -42,13 +42,11 @@ pub fn images() -> Result<Vec<PathBuf>> {
 }
 
 impl Cluster {
-    /// Installs it as its users do, or over definitions of ours.
+    /// Installs it as its users do.
     pub fn install_metallb(&self) -> Result<()> {
         let manifest = folder().join(MANIFEST);
         let file = manifest.to_string_lossy();
-        let apply = ["apply", "--server-side", "--force-conflicts"];
-        let what = ["--filename", &file];
-        self.kubectl().run(&[apply.as_slice(), &what].concat())?;
+        self.kubectl().run(&["apply", "--filename", &file])?;
         for what in ["deployment/controller", "daemonset/speaker"] {
             self.wait_rollout(NAMESPACE, what)?;
         }
