@@ -21,6 +21,7 @@ mod maps;
 mod names;
 mod places;
 mod plan;
+mod slots;
 #[cfg(test)]
 mod tests;
 
@@ -29,3 +30,4 @@ pub use image::{Body, FrontendImage, Image, NodeImage};
 pub use ledger::{Ledger, QUARANTINE, Settle, Sizes};
 pub use maps::Maps;
 pub use plan::plan;
+pub use slots::Slots;

@@ -15,7 +15,7 @@ use lb_common::node::{NodeName, NodeValue, kind};
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
 use lb_common::traffic::Traffic;
 use lb_common::vip::VipValue;
-use lb_core::dataplane::{Image, Step};
+use lb_core::dataplane::{Image, Slots, Step};
 
 use super::frontends;
 use super::maps::{Maps, OpenError};
@@ -139,13 +139,15 @@ impl Kernel {
         written("NODE_NAMES", self.maps.node_names.insert(OWN_NODE, name, 0))
     }
 
-    fn put_table(&mut self, first: u32, slots: &[Slot]) -> Result<(), ApplyError> {
-        for (place, slots) in (first..).zip(slots.chunks(CHUNK_SLOTS)) {
+    fn put_table(&mut self, first: u32, slots: &Slots) -> Result<(), ApplyError> {
+        let chunks = slots.len().div_ceil(CHUNK_SLOTS);
+        let mut slots = slots.iter();
+        for place in (first..).take(chunks) {
             let mut chunk = Chunk {
                 slots: [Slot::default(); CHUNK_SLOTS],
             };
-            for (to, from) in chunk.slots.iter_mut().zip(slots) {
-                *to = *from;
+            for (to, from) in chunk.slots.iter_mut().zip(slots.by_ref()) {
+                *to = from;
             }
             written("TABLES", self.maps.tables.set(place, chunk, 0))?;
         }
@@ -267,8 +269,6 @@ mod fixtures;
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use lb_core::dataplane::{Ledger, Maps, Settle, Sizes, diff, plan};
     use lb_core::desired::{Memo, desired};
     use lb_core::model::Inputs;
@@ -290,8 +290,7 @@ mod tests {
             if self.writes_left == Some(0) {
                 self.writes_left = None;
                 if let Step::PutTable(first, slots) = step {
-                    let half = slots.iter().copied().take(slots.len() / 2);
-                    let half: Arc<[Slot]> = half.collect();
+                    let half = slots.iter().take(slots.len() / 2).collect();
                     self.maps.apply(&Step::PutTable(*first, half));
                 }
                 return Err(ApplyError {

@@ -5,7 +5,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use lb_common::addr::Addr;
@@ -14,10 +13,10 @@ use lb_common::filter::AddrFilter;
 use lb_common::frontend::{FrontendKey, FrontendValue};
 use lb_common::maps::NodeNet;
 use lb_common::node::{NodeMacs, NodeNetValue};
-use lb_common::table::Slot;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
 use super::image::{FrontendImage, Image, NodeImage};
+use super::slots::Slots;
 use crate::shared::pairs;
 
 /// One write to the maps.
@@ -31,7 +30,7 @@ pub enum Step {
     PutPodFilter(Box<AddrFilter>),
     PutVipFilter(Box<AddrFilter>),
     /// `TABLES`, from this chunk on.
-    PutTable(u32, Arc<[Slot]>),
+    PutTable(u32, Slots),
     PutName(u32, Box<FrontendName>),
     PutEndpoint(EndpointKey, EndpointValue),
     PutFrontend(FrontendKey, FrontendValue),

@@ -9,6 +9,7 @@ use alloc::collections::BTreeSet;
 use lb_common::table::{Place, Slot, Target};
 
 use super::image::Body;
+use super::slots::Slots;
 use crate::time::Timestamp;
 
 /// Sets `displaced_s` of the endpoints of `body`, which comes after `old`.
@@ -43,7 +44,7 @@ pub(super) fn last(body: &Body) -> u32 {
 }
 
 /// From which node to which each slot went, also where that is the same.
-fn moves(old: &[Slot], new: &[Slot]) -> BTreeSet<(Target, Target)> {
+fn moves(old: &Slots, new: &Slots) -> BTreeSet<(Target, Target)> {
     let length = old.len().max(new.len());
     let pairs = stretched(old, length).zip(stretched(new, length));
     pairs
@@ -63,6 +64,6 @@ const fn node(target: Target) -> Target {
 
 /// The same table in another number of slots, as near as that can be: a slot
 /// is a fraction of the table (`lb_common::table::slot_index`).
-pub(super) fn stretched(slots: &[Slot], length: usize) -> impl Iterator<Item = Slot> {
-    (0..length).filter_map(move |n| slots.get(n * slots.len() / length).copied())
+pub(super) fn stretched(slots: &Slots, length: usize) -> impl Iterator<Item = Slot> + use<'_> {
+    (0..length).filter_map(move |n| slots.get(n * slots.len() / length))
 }

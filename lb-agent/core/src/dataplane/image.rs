@@ -10,10 +10,10 @@ use lb_common::filter::{AddrFilter, FILTER_WORDS};
 use lb_common::frontend::{FrontendKey, FrontendValue};
 use lb_common::maps::NodeNet;
 use lb_common::node::{MAC_BUCKETS, MacBucket, NodeMacs, NodeNetValue, NodeValue};
-use lb_common::table::Slot;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
 use super::names;
+use super::slots::Slots;
 use crate::desired::{Frontend, LocalBackend};
 use crate::model::{Delivery, FrontendAddress, NodeName};
 use crate::shared::SharedMap;
@@ -71,7 +71,7 @@ pub struct FrontendImage {
 /// The part of a frontend that is large, and shared while it stays the same.
 #[derive(Clone, Debug)]
 pub struct Body {
-    pub slots: Arc<[Slot]>,
+    pub slots: Slots,
     pub endpoints: BTreeMap<EndpointKey, EndpointValue>,
     /// None: it could not be read back.
     pub name: Option<FrontendName>,
@@ -79,9 +79,7 @@ pub struct Body {
 
 impl PartialEq for Body {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-            && self.endpoints == other.endpoints
-            && (Arc::ptr_eq(&self.slots, &other.slots) || self.slots == other.slots)
+        self.name == other.name && self.endpoints == other.endpoints && self.slots == other.slots
     }
 }
 

@@ -18,6 +18,7 @@ use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 use super::diff::Step;
 use super::image::{Body, FrontendImage, Image, NO_ADDRESSES, NO_MACS, NodeImage};
 use super::places::chunks_of;
+use super::slots::Slots;
 use crate::table::TABLE_SLOTS_MAX;
 
 /// What the maps hold, entry by entry. Of arrays, the entries in use.
@@ -116,17 +117,19 @@ impl Maps {
         }
     }
 
-    fn put_table(&mut self, first: u32, slots: &[Slot]) {
-        for (chunk, slots) in (first..).zip(slots.chunks(CHUNK_SLOTS)) {
+    fn put_table(&mut self, first: u32, slots: &Slots) {
+        let chunks = slots.len().div_ceil(CHUNK_SLOTS);
+        let mut slots = slots.iter();
+        for chunk in (first..).take(chunks) {
             let mut whole = [Slot::default(); CHUNK_SLOTS];
-            for (to, from) in whole.iter_mut().zip(slots) {
-                *to = *from;
+            for (to, from) in whole.iter_mut().zip(slots.by_ref()) {
+                *to = from;
             }
             self.tables.insert(chunk, Box::new(whole));
         }
     }
 
-    fn table(&self, value: &FrontendValue) -> Arc<[Slot]> {
+    fn table(&self, value: &FrontendValue) -> Slots {
         // Whatever is read, it is no reason to take all memory.
         let slots = value.slots.min(TABLE_SLOTS_MAX);
         let chunks = value.chunk..value.chunk.saturating_add(chunks_of(slots));

@@ -440,7 +440,7 @@ proptest! {
             for (key, value) in &agent.maps.frontends {
                 let now = table(&agent.maps, value);
                 let was = old.frontends.get(key).map(|value| table(&old, value));
-                let will = target.frontends.get(key).map(|new| new.body.slots.to_vec());
+                let will = target.frontends.get(key).map(|new| new.body.slots.iter().collect::<Vec<_>>());
                 prop_assert!(Some(&now) == was.as_ref() || Some(&now) == will.as_ref());
             }
         }

@@ -5,7 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use lb_common::frontend::{FrontendKey, FrontendValue, flags};
-use lb_common::table::{Slot, Target};
+use lb_common::table::Target;
 use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName, condition};
 
 use super::backends::Backends;
@@ -13,12 +13,12 @@ use super::nodes::Nodes;
 use crate::dataplane::image::{Body, FrontendImage, Image, Sources};
 use crate::dataplane::ledger::{Given, Ledger};
 use crate::dataplane::places::{Places, chunks_of};
+use crate::dataplane::slots::Slots;
 use crate::dataplane::{displaced, names};
 use crate::desired::{Desired, Frontend};
 use crate::model::{Conditions, Delivery};
 use crate::problem::Problem;
 use crate::shared::SharedMap;
-use crate::table::Table;
 use crate::time::Timestamp;
 
 /// What is free for frontends, found out when the first one needs it.
@@ -100,7 +100,10 @@ impl<'a> Frontends<'a> {
                     if !complete {
                         sources.remove(address);
                     }
-                    if old.is_none_or(|old| !old.same(&image)) {
+                    // What was read back takes more memory than what is made.
+                    if old.is_none_or(|old| {
+                        old.value != image.value || !Arc::ptr_eq(&old.body, &image.body)
+                    }) {
                         images.insert(key, image);
                     }
                 }
@@ -146,7 +149,7 @@ impl<'a> Frontends<'a> {
         let (mut body, mut complete) = self.body(frontend, id);
         let place = match old {
             // The table is the same: it stays.
-            Some(old) if *old.body.slots == *body.slots => Some(old.value.chunk),
+            Some(old) if old.body.slots == body.slots => Some(old.value.chunk),
             _ => {
                 let room = self.room.get_or_insert_with(|| Room::new(current, ledger));
                 room.chunks.place(chunks_of(length(&body.slots)))
@@ -185,7 +188,7 @@ impl<'a> Frontends<'a> {
             side: 0,
         };
         let body = match old {
-            Some(old) if *old.body == body => old.body.clone(),
+            Some(old) if !complete && *old.body == body => old.body.clone(),
             _ => Arc::new(body),
         };
         let mut image = FrontendImage { value, body };
@@ -195,7 +198,7 @@ impl<'a> Frontends<'a> {
     }
 
     fn body(&self, frontend: &Frontend, id: u32) -> (Body, bool) {
-        let targets: Vec<Target> = frontend
+        let targets: Arc<[Target]> = frontend
             .backends
             .iter()
             .map(|backend| {
@@ -211,7 +214,7 @@ impl<'a> Frontends<'a> {
             load[now] += 1;
         }
         let mut endpoints = BTreeMap::new();
-        for ((backend, target), slots) in frontend.backends.iter().zip(&targets).zip(load) {
+        for ((backend, target), slots) in frontend.backends.iter().zip(&*targets).zip(load) {
             let key = EndpointKey {
                 frontend: id,
                 addr: backend.address.into(),
@@ -228,36 +231,25 @@ impl<'a> Frontends<'a> {
             };
             endpoints.insert(key, value);
         }
+        let complete = !targets.contains(&Target::NONE);
         let body = Body {
-            slots: slots(&frontend.table, &targets),
+            slots: Slots::made(frontend.table.clone(), targets),
             endpoints,
             name: Some(FrontendName {
                 namespace: names::padded(&frontend.service.namespace),
                 service: names::padded(&frontend.service.name),
             }),
         };
-        (body, !targets.contains(&Target::NONE))
+        (body, complete)
     }
 }
 
-/// The table, with backends replaced by where they are.
-fn slots(table: &Table, targets: &[Target]) -> Arc<[Slot]> {
-    let target = |index: Option<usize>| index.map_or(Target::NONE, |index| targets[index]);
-    let slots = table.slots().iter();
-    slots
-        .map(|slot| Slot {
-            now: target(slot.now()),
-            next: target(slot.next()),
-        })
-        .collect()
-}
-
-fn length(slots: &[Slot]) -> u32 {
+fn length(slots: &Slots) -> u32 {
     u32::try_from(slots.len()).unwrap_or(u32::MAX)
 }
 
 /// The same table in another number of slots.
-fn resample(slots: &[Slot], length: u32) -> Arc<[Slot]> {
+fn resample(slots: &Slots, length: u32) -> Slots {
     let length = usize::try_from(length).unwrap_or(0);
     displaced::stretched(slots, length).collect()
 }
