@@ -11,11 +11,14 @@ mod script;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use lb_common::LAYOUT_VERSION;
+use lb_tests::command::run;
 use lb_tests::frames::{Capture, Sender};
 use lb_tests::lab::{Lab, Node, Spec, UPLINK, Wire};
 use lb_tests::load::{Target, spread};
 use lb_tests::{require, wait};
+use serde_json::Value;
 
 use crate::place::Place;
 use crate::script::{Script, number_of};
@@ -179,6 +182,7 @@ impl Trial {
     fn check_with(&self, name: &str, before: &Seen, expected: &[&str]) {
         for node in self.lab.nodes() {
             wait_programs(node, expected);
+            wait_seasoned(node);
         }
         self.use_vips();
         let counted: Vec<_> = self.lab.nodes().map(untouched).collect();
@@ -209,6 +213,29 @@ fn wait_programs(node: Node<'_>, expected: &[&str]) {
         Ok(())
     })
     .expect("attached or gone");
+}
+
+/// While tables are fresh, what a pod sends in a connection that its node does
+/// not know waits (`reply_too_early`): it may be one whose entry was lost.
+fn wait_seasoned(node: Node<'_>) {
+    let config = node.bpffs().join(format!("v{LAYOUT_VERSION}/CONFIG"));
+    let config = config.to_string_lossy().into_owned();
+    let what = format!("the tables of {} are fresh no longer", node.name());
+    wait::until_ok(LIMIT, &what, || {
+        let dump = run("bpftool", &["--json", "map", "dump", "pinned", &config])?;
+        let dump: Value = serde_json::from_str(&dump)?;
+        let until = dump[0]["formatted"]["value"]["fresh_until_s"].as_u64();
+        let until = until.with_context(|| format!("no such field: {dump}"))?;
+        // Since boot, as the programs reckon.
+        let uptime = std::fs::read_to_string("/proc/uptime")?;
+        let now: f64 = uptime.split(' ').next().unwrap_or_default().parse()?;
+        ensure!(
+            Duration::from_secs_f64(now) > Duration::from_secs(until),
+            "until {until} s, and it is {now} s"
+        );
+        Ok(())
+    })
+    .expect("it ends");
 }
 
 /// What the node's programs have left alone so far, coming in and going out.
