@@ -174,8 +174,7 @@ fn neighbour(ctx: *mut xdp_md) -> Result<Step, Step> {
         return Err(Reason::not_for_us.into());
     }
     let vip = maps::vip(target).ok_or(Reason::not_for_us)?;
-    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT
-        && claimed(ctx, &frame, target, vip).is_some()
+    if neighbour.icmp.kind == NEIGHBOUR_ADVERTISEMENT && claimed(ctx, &frame, target, vip).is_some()
     {
         return Err(Reason::arp_foreign_answer.into());
     }

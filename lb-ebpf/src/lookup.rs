@@ -149,8 +149,9 @@ impl Knowledge for Lookup<'_> {
         // filter keeps it away from the big table.
         if self.segment == Segment::Syn {
             let hash = self.client_hash();
-            self.is_known_client =
-                self.config().is_some_and(|config| may_be_established(config, hash));
+            self.is_known_client = self
+                .config()
+                .is_some_and(|config| may_be_established(config, hash));
             if !self.is_known_client {
                 return None;
             }

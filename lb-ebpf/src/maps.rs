@@ -42,8 +42,7 @@ pub static VIPS: HashMap<Addr, VipValue, { default_size::VIPS as usize }> = Hash
 #[btf_map]
 pub static FENCE: Array<Fence, 1> = Array::new();
 #[btf_map]
-pub static CLAIMS: LruHashMap<Addr, Claim, { default_size::CLAIMS as usize }> =
-    LruHashMap::new();
+pub static CLAIMS: LruHashMap<Addr, Claim, { default_size::CLAIMS as usize }> = LruHashMap::new();
 #[btf_map]
 pub static FRONTENDS: HashMap<FrontendKey, FrontendValue, { default_size::FRONTENDS as usize }> =
     HashMap::new();
