@@ -9,6 +9,7 @@ pub mod clock;
 pub mod crd;
 pub mod dataplane;
 pub mod driver;
+pub mod errors;
 pub mod net;
 pub mod publish;
 pub mod random;

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::dataplane::apply::ApplyError;
 use crate::dataplane::attach::AttachError;
 use crate::dataplane::readback::ReadError;
+use crate::errors::one_line;
 use crate::report::ProblemRow;
 use crate::report::addresses::Addresses;
 use crate::report::vips::Vips;
@@ -39,23 +40,6 @@ pub(super) enum Failure {
     Apply(#[from] ApplyError),
     Read(#[from] ReadError),
     Attach(#[from] AttachError),
-}
-
-impl Failure {
-    /// With all causes, in one line.
-    fn text(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            let more = error.to_string();
-            // Some errors repeat their cause.
-            if !text.ends_with(&more) {
-                text = format!("{text}: {more}");
-            }
-            cause = error.source();
-        }
-        text
-    }
 }
 
 impl Reconciler {
@@ -118,7 +102,7 @@ impl Reconciler {
     }
 
     pub(super) fn report_state(&mut self, failures: &[Failure]) {
-        let mut not_ready: Vec<String> = failures.iter().map(Failure::text).collect();
+        let mut not_ready: Vec<String> = failures.iter().map(|failure| one_line(failure)).collect();
         if self.uplinks.is_empty() {
             not_ready.push(
                 "no uplink is known: no device has an address of this node's Node object or a \

@@ -15,7 +15,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::net::bgp_socket::{self, Dial, DialError};
+use crate::errors::one_line;
+use crate::net::bgp_socket::{self, Dial};
 use crate::report::routers::Router;
 use crate::{clock, random};
 
@@ -158,7 +159,7 @@ impl Speaker {
         self.dialing = Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL_LIMIT, bgp_socket::dial(&to)).await {
                 Ok(Ok(stream)) => Ok(stream),
-                Ok(Err(error)) => Err(with_causes(&error)),
+                Ok(Err(error)) => Err(one_line(&error)),
                 Err(_late) if to.password.is_some() => Err(
                     "no answer: the peer may have another password, or none, or be away".to_owned(),
                 ),
@@ -279,19 +280,4 @@ impl Socket {
         // Too late, or broken already: either way it is over.
         let _over = tokio::time::timeout(LINGER, last).await;
     }
-}
-
-/// In one line.
-fn with_causes(error: &DialError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        // Some repeat their cause.
-        if !text.ends_with(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
