@@ -21,12 +21,12 @@ pub(crate) mod process;
 mod render;
 mod settle;
 pub mod spec;
+mod steer;
 mod teardown;
 mod topology;
 mod wire;
 
 use std::fs;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -84,11 +84,7 @@ impl Lab {
         if self.spec.bgp {
             self.start_router()?;
         } else if self.spec.wire == Wire::Routed {
-            for service in &self.manifests.services {
-                for vip in service.vip.both() {
-                    self.set_vip_route(vip, 1)?;
-                }
-            }
+            self.route_vips(1)?;
         }
         if self.spec.manifests.is_none() {
             self.write()?;
@@ -246,20 +242,6 @@ impl Lab {
             Some(folder) => folder.clone(),
             None => self.folder().join("manifests"),
         }
-    }
-
-    /// Makes the router send a VIP's packets to a node.
-    pub fn set_vip_route(&self, vip: IpAddr, node: u8) -> Result<()> {
-        ensure!(
-            self.spec.wire == Wire::Routed,
-            "only a routed lab has a route for a VIP"
-        );
-        let own = self.node(node).address();
-        let via: IpAddr = match vip {
-            IpAddr::V4(_) => own.v4.into(),
-            IpAddr::V6(_) => own.v6.into(),
-        };
-        self.router().ip(&format!("route replace {vip} via {via}"))
     }
 
     /// Routes the nodes' pods for the client, past any VIP.

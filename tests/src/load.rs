@@ -22,6 +22,7 @@ use tokio::task::LocalSet;
 
 pub use self::flood::Flooding;
 pub use self::spread::{Spread, spread};
+use crate::lab::Lab;
 use crate::lab::manifests::Protocol;
 use crate::netns::Namespace;
 use crate::wait;
@@ -134,6 +135,17 @@ impl Load {
             bail!("a flow did not open: {text}");
         }
         Ok(load)
+    }
+
+    /// As [`Load::start`]: so many connections to each VIP of a TCP service,
+    /// and so many flows to each of a UDP service.
+    pub fn open(lab: &Lab, connections: usize, udp_flows: usize) -> Result<Self> {
+        let copies = |target: Target| match target.protocol {
+            Protocol::Tcp => std::iter::repeat_n(target, connections),
+            Protocol::Udp => std::iter::repeat_n(target, udp_flows),
+        };
+        let targets = lab.targets().into_iter().flat_map(copies).collect();
+        Self::start(&lab.client(), targets)
     }
 
     /// All flows as they are now.

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Manifests, Node, Spec};
 use lb_tests::load::{Target, spread};
 use lb_tests::{require, wait};
@@ -103,10 +102,7 @@ fn wait_given(lab: &Lab, v4: &str, v6: &str) -> [IpAddr; 2] {
 
 fn check_reached(lab: &Lab, addresses: [IpAddr; 2]) {
     for address in addresses {
-        let target = Target {
-            protocol: Protocol::Tcp,
-            address: (address, 80).into(),
-        };
+        let target = Target::tcp((address, 80));
         let spread = spread(&lab.client(), target, 100).expect("traffic runs");
         assert_eq!((spread.lost, spread.by_pod.len()), (0, 3), "{spread:?}");
     }

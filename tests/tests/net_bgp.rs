@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use lb_tests::frr::{Frr, family_of};
-use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Node, Spec, Wire};
 use lb_tests::load::{Load, Tally, Target, spread};
 use lb_tests::{require, wait};
@@ -19,11 +18,6 @@ fn spec(prefix: &str) -> Spec {
     spec.wire = Wire::Routed;
     spec.bgp = true;
     spec
-}
-
-fn vips(lab: &Lab) -> Vec<IpAddr> {
-    let services = lab.manifests.services.iter();
-    services.flat_map(|service| service.vip.both()).collect()
 }
 
 fn prefix(vip: IpAddr) -> String {
@@ -41,7 +35,7 @@ fn address(node: Node<'_>, vip: IpAddr) -> String {
 /// Waits until the router's way to every VIP is by exactly these nodes.
 fn wait_next_hops(lab: &Lab, nodes: &[u8]) {
     let frr = lab.frr();
-    for vip in vips(lab) {
+    for vip in lab.vips() {
         let prefix = prefix(vip);
         let mut expected: Vec<_> = nodes.iter().map(|n| address(lab.node(*n), vip)).collect();
         expected.sort();
@@ -93,19 +87,6 @@ fn logs(lab: &Lab) -> String {
         .collect()
 }
 
-fn open(lab: &Lab) -> Load {
-    let mut targets = Vec::new();
-    for service in &lab.manifests.services {
-        if service.protocol == Protocol::Tcp {
-            for vip in service.vip.both() {
-                let target = Target::tcp((vip, service.port));
-                targets.extend(std::iter::repeat_n(target, CONNECTIONS));
-            }
-        }
-    }
-    Load::start(&lab.client(), targets).expect("flows open")
-}
-
 fn assert_clean(load: &Load, what: &str) {
     load.wait_for_answers(4).expect("answers");
     let tally = Tally::of(load.look().expect("traffic runs"));
@@ -119,18 +100,18 @@ fn the_router_has_one_next_hop_a_node_and_restarts_lose_nothing() {
     }
     let mut lab = Lab::up(spec("bgpfrr")).expect("the lab comes up");
     wait_next_hops(&lab, &[1, 2, 3]);
-    for vip in vips(&lab).into_iter().take(2) {
+    for vip in lab.vips().into_iter().take(2) {
         let spread = spread(&lab.client(), Target::tcp((vip, 80)), 150).expect("flows");
         assert_eq!((spread.lost, spread.masked), (0, 0), "{vip}: {spread:?}");
         assert_eq!(spread.by_pod.len(), 3, "{vip}: {spread:?}");
     }
-    let load = open(&lab);
+    let load = Load::open(&lab, CONNECTIONS, 0).expect("flows open");
 
     let frr = lab.frr();
     // A restart, and a crash: the router keeps the way by the node.
     for crash in [false, true] {
         let node = lab.node(2);
-        let vip = vips(&lab)[0];
+        let vip = lab.vips()[0];
         if crash {
             node.kill_agent().expect("killed");
         } else {
@@ -161,7 +142,7 @@ fn the_router_has_one_next_hop_a_node_and_restarts_lose_nothing() {
     // A node that is drained says so, and then its way is gone.
     lab.exclude_node(3, true);
     lab.write().expect("written");
-    let vip = prefix(vips(&lab)[0]);
+    let vip = prefix(lab.vips()[0]);
     wait::until_ok(LIMIT, "the router is told of the drain", || {
         let route = frr.ask(&format!("show bgp ipv4 unicast {vip}"))?;
         ensure!(route.contains("graceful-shutdown"), "{route}");

@@ -2,12 +2,9 @@
 //! after the other changes: nothing is reset, lost, or answered by another
 //! pod, apart from flows of a pod that is gone.
 
-use std::net::IpAddr;
-
 use lb_tests::lab::address::pod_subnets;
-use lb_tests::lab::manifests::Protocol;
-use lb_tests::lab::{Endpoint, Lab, Node, Spec, Wire};
-use lb_tests::load::{Flooding, Flow, Load, Tally, Target, spread};
+use lb_tests::lab::{Endpoint, Lab, Spec, Wire};
+use lb_tests::load::{Flooding, Flow, Load, Tally, spread};
 use lb_tests::require;
 
 /// Of each family.
@@ -37,7 +34,7 @@ impl Trial {
         lab.write().expect("manifests are written");
         lab.wait_applied().expect("the agents know the endpoints");
         Self {
-            load: open(&lab),
+            load: flows(&lab),
             lab,
             gone: Vec::new(),
             forgiven: Vec::new(),
@@ -47,7 +44,7 @@ impl Trial {
 
     /// Goes on with new flows: one change of the set of pods at a time.
     fn open_anew(&mut self) {
-        let old = std::mem::replace(&mut self.load, open(&self.lab));
+        let old = std::mem::replace(&mut self.load, flows(&self.lab));
         old.finish().expect("traffic ends");
         self.gone.clear();
         self.forgiven.clear();
@@ -86,10 +83,10 @@ impl Trial {
             bad.len(),
             flows.len(),
             bad[0],
-            self.counters()
+            self.lab.counters()
         );
         if let Err(error) = answered {
-            panic!("after {change}: {error:#}\n{}", self.counters());
+            panic!("after {change}: {error:#}\n{}", self.lab.counters());
         }
     }
 
@@ -97,36 +94,17 @@ impl Trial {
         self.gone.contains(&flow.pod) || Tally::of([flow]).is_clean()
     }
 
-    /// What nodes did with packets, for a failure's message.
-    fn counters(&self) -> String {
-        let of_node = |node: Node<'_>| {
-            let answer = node.ask(&["counters"]).unwrap_or_default();
-            let mut counters = answer["counters"].clone();
-            if let Some(counters) = counters.as_object_mut() {
-                counters.retain(|_, count| count != 0);
-            }
-            format!("{}: {counters}\n", node.name())
-        };
-        self.lab.nodes().map(of_node).collect()
-    }
-
     /// New flows of all services reach these pods and no others.
     fn check_new(&self, pods: &[&str]) {
-        for service in &self.lab.manifests.services {
-            for vip in service.vip.both() {
-                let target = Target {
-                    protocol: service.protocol,
-                    address: (vip, service.port).into(),
-                };
-                let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
-                let reached: Vec<&str> = spread.by_pod.keys().map(String::as_str).collect();
-                assert_eq!(reached, pods, "{target:?}: {spread:?}");
-                assert_eq!(
-                    (spread.lost, spread.masked),
-                    (0, 0),
-                    "{target:?}: {spread:?}"
-                );
-            }
+        for target in self.lab.targets() {
+            let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
+            let reached: Vec<&str> = spread.by_pod.keys().map(String::as_str).collect();
+            assert_eq!(reached, pods, "{target:?}: {spread:?}");
+            assert_eq!(
+                (spread.lost, spread.masked),
+                (0, 0),
+                "{target:?}: {spread:?}"
+            );
         }
     }
 
@@ -145,35 +123,9 @@ impl Trial {
         node.start_agent().expect("started");
         node.wait_ready().expect("ready");
         let answered = self.load.wait_for_answers(1);
-        answered.unwrap_or_else(|error| panic!("{error:#}\n{}", self.counters()));
+        answered.unwrap_or_else(|error| panic!("{error:#}\n{}", self.lab.counters()));
         let flows = self.load.look().expect("traffic runs");
         self.forgiven = flows.iter().map(|flow| [flow.stalled, flow.lost]).collect();
-    }
-
-    /// Has the client's packets for all VIPs go to one node.
-    fn send_to(&mut self, node: u8) {
-        let vips = self.vips();
-        if self.lab.spec().wire == Wire::Routed {
-            for vip in vips {
-                self.lab.set_vip_route(vip, node).expect("routed");
-            }
-            return;
-        }
-        for other in self.lab.spec().node_numbers() {
-            self.lab.exclude_node(other, other != node);
-        }
-        self.lab.write().expect("manifests are written");
-        for vip in vips {
-            self.lab
-                .wait_owner(vip, |owner| owner == node)
-                .expect("the only one left");
-            self.lab.wait_client_sends_to(vip, node).expect("announced");
-        }
-    }
-
-    fn vips(&self) -> Vec<IpAddr> {
-        let services = self.lab.manifests.services.iter();
-        services.flat_map(|service| service.vip.both()).collect()
     }
 
     fn end(self) {
@@ -183,22 +135,8 @@ impl Trial {
     }
 }
 
-fn open(lab: &Lab) -> Load {
-    let mut targets = Vec::new();
-    for service in &lab.manifests.services {
-        let count = match service.protocol {
-            Protocol::Tcp => CONNECTIONS,
-            Protocol::Udp => UDP_FLOWS,
-        };
-        for vip in service.vip.both() {
-            let target = Target {
-                protocol: service.protocol,
-                address: (vip, service.port).into(),
-            };
-            targets.extend(std::iter::repeat_n(target, count));
-        }
-    }
-    Load::start(&lab.client(), targets).expect("flows open")
+fn flows(lab: &Lab) -> Load {
+    Load::open(lab, CONNECTIONS, UDP_FLOWS).expect("flows open")
 }
 
 /// Four nodes, the last without a pod.
@@ -214,9 +152,9 @@ const ALL: &[&str] = &["node1-pod1", "node2-pod1", "node3-pod1"];
 /// Everything but the set of pods changes; the same flows all through.
 fn nodes_and_agents_change(trial: &mut Trial) {
     trial.check("nothing");
-    trial.send_to(2);
+    trial.lab.send_to(2).expect("steered");
     trial.check("a change of the owner");
-    trial.send_to(3);
+    trial.lab.send_to(3).expect("steered");
     trial.check("another change of the owner");
 
     trial.lab.node(3).kill_agent().expect("killed");
@@ -226,7 +164,7 @@ fn nodes_and_agents_change(trial: &mut Trial) {
     trial.check("the agent's new start");
 
     trial.start_empty(4);
-    trial.send_to(4);
+    trial.lab.send_to(4).expect("steered");
     trial.check("a node with empty maps became the owner");
 
     trial.set(2, 1, Endpoint::NotReady);
@@ -270,10 +208,10 @@ fn a_node_with_pods_starts_empty(prefix: &str, wire: Wire) {
             route.expect("the client is told");
         }
     }
-    trial.send_to(2);
+    trial.lab.send_to(2).expect("steered");
     trial.check("a change of the owner");
     trial.start_empty(1);
-    trial.send_to(1);
+    trial.lab.send_to(1).expect("steered");
     trial.check("a node with pods started with empty maps and became the owner");
     trial.check_new(ALL);
     trial.end();

@@ -2,8 +2,6 @@
 //! see the client's address: on one link and routed, both families, TCP and
 //! UDP, checksums left to the hardware or not.
 
-use std::net::IpAddr;
-
 use lb_tests::lab::{Lab, Offload, Spec, Wire};
 use lb_tests::load::{Load, Tally, Target, spread};
 use lb_tests::require;
@@ -11,18 +9,6 @@ use lb_tests::require;
 /// Enough that chance keeps every pod within 1.3 of its share.
 const NEW_FLOWS: u32 = 1000;
 const OPEN_FLOWS: usize = 24;
-
-fn targets(lab: &Lab) -> Vec<Target> {
-    let services = lab.manifests.services.iter();
-    services
-        .flat_map(|service| {
-            service.vip.both().map(|vip: IpAddr| Target {
-                protocol: service.protocol,
-                address: (vip, service.port).into(),
-            })
-        })
-        .collect()
-}
 
 fn check_new_flows(lab: &Lab, target: Target) {
     let spread = spread(&lab.client(), target, NEW_FLOWS).expect("traffic runs");
@@ -57,7 +43,7 @@ fn check(prefix: &str, wire: Wire, offload: Offload) {
     spec.offload = offload;
     let lab = Lab::up(spec).expect("the lab comes up");
     lab.wait_applied().expect("the agents know the endpoints");
-    for target in targets(&lab) {
+    for target in lab.targets() {
         let before = handed_over(&lab);
         check_new_flows(&lab, target);
         assert!(
@@ -65,7 +51,7 @@ fn check(prefix: &str, wire: Wire, offload: Offload) {
             "{target:?} reached pods elsewhere"
         );
     }
-    let open = targets(&lab).repeat(OPEN_FLOWS / 4);
+    let open = lab.targets().repeat(OPEN_FLOWS / 4);
     let load = Load::start(&lab.client(), open).expect("flows open");
     load.wait_for_answers(10).expect("flows are answered");
     let tally = Tally::of(load.finish().expect("traffic ends"));

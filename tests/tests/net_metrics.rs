@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use lb_tests::command::output;
-use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Node, Spec};
 use lb_tests::load::{Target, spread};
 use lb_tests::{require, wait};
@@ -184,10 +183,7 @@ fn what_is_served_for_prometheus_is_what_the_command_line_says() {
     let mut spec = Spec::for_test("prom").expect("programs are built");
     spec.agent_arguments = ["--metrics-addr", ADDRESS].map(str::to_owned).to_vec();
     let lab = Lab::up(spec).expect("the lab comes up");
-    let target = Target {
-        protocol: Protocol::Tcp,
-        address: (VIP.parse::<IpAddr>().expect("an address"), 80).into(),
-    };
+    let target = Target::tcp((VIP.parse::<IpAddr>().expect("an address"), 80));
     let spread = spread(&lab.client(), target, 100).expect("traffic runs");
     assert_eq!((spread.lost, spread.by_pod.len()), (0, 3), "{spread:?}");
     let mut came_first = 0.0;

@@ -5,7 +5,7 @@
 use lb_tests::lab::address::PODS_PER_NODE_MAX;
 use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Endpoint, Lab, Node, Place, Spec, Wire};
-use lb_tests::load::{Flooding, Load, Tally, Target};
+use lb_tests::load::{Flooding, Load, Tally};
 use lb_tests::{require, wait};
 
 /// Of each family.
@@ -42,7 +42,7 @@ impl Trial {
             wait_told(node);
         }
         Self {
-            load: open(&lab),
+            load: Load::open(&lab, CONNECTIONS, UDP_FLOWS).expect("flows open"),
             lab,
             owner: 1,
         }
@@ -76,24 +76,7 @@ impl Trial {
 
     fn send_to(&mut self, owner: u8) {
         self.owner = owner;
-        let services = self.lab.manifests.services.iter();
-        let vips: Vec<_> = services.flat_map(|service| service.vip.both()).collect();
-        if self.lab.spec().wire == Wire::SameLink {
-            for node in self.lab.spec().node_numbers() {
-                self.lab.exclude_node(node, node != owner);
-            }
-            self.lab.write().expect("manifests are written");
-        }
-        for vip in vips {
-            if self.lab.spec().wire == Wire::Routed {
-                self.lab.set_vip_route(vip, owner).expect("routed");
-                continue;
-            }
-            let owned = self.lab.wait_owner(vip, |node| node == owner);
-            owned.expect("the only one left");
-            let sent = self.lab.wait_client_sends_to(vip, owner);
-            sent.expect("announced");
-        }
+        self.lab.send_to(owner).expect("steered");
     }
 
     /// Every connection lives and was answered by one pod all the time.
@@ -121,12 +104,8 @@ impl Trial {
     /// What agents and programs say of themselves, for a failure's message.
     fn told(&self) -> String {
         let of_node = |node: Node<'_>| {
-            let mut counters = node.ask(&["counters"]).unwrap_or_default()["counters"].clone();
-            if let Some(counters) = counters.as_object_mut() {
-                counters.retain(|_, count| count != 0);
-            }
             let status = node.ask(&["status"]).unwrap_or_default();
-            format!("{}: {counters}\n  {}\n", node.name(), status["channel"])
+            format!("{}  {}\n", node.counters(), status["channel"])
         };
         self.lab.nodes().map(of_node).collect()
     }
@@ -169,24 +148,6 @@ fn wait_told(node: Node<'_>) {
         Ok(())
     });
     told.expect("agents talk to each other");
-}
-
-fn open(lab: &Lab) -> Load {
-    let mut targets = Vec::new();
-    for service in &lab.manifests.services {
-        let count = match service.protocol {
-            Protocol::Tcp => CONNECTIONS,
-            Protocol::Udp => UDP_FLOWS,
-        };
-        for vip in service.vip.both() {
-            let target = Target {
-                protocol: service.protocol,
-                address: (vip, service.port).into(),
-            };
-            targets.extend(std::iter::repeat_n(target, count));
-        }
-    }
-    Load::start(&lab.client(), targets).expect("flows open")
 }
 
 /// Both wires for what every user does; the others on one of them, by turns.

@@ -69,6 +69,12 @@ impl Lab {
         })
     }
 
+    /// What all nodes did with packets, for a failure's message.
+    #[must_use]
+    pub fn counters(&self) -> String {
+        self.nodes().map(Node::counters).collect()
+    }
+
     /// Makes the client ask anew who has a VIP.
     pub fn forget_neighbour(&self, vip: IpAddr) -> Result<()> {
         // It need not know one.
@@ -116,6 +122,17 @@ impl Node<'_> {
         let mac = listing[0]["address"].as_str();
         mac.map(str::to_owned)
             .context("an uplink has a MAC address")
+    }
+
+    /// Why packets went where they did, for a failure's message: every reason
+    /// that any packet met.
+    #[must_use]
+    pub fn counters(self) -> String {
+        let mut counters = self.ask(&["counters"]).unwrap_or_default()["counters"].take();
+        if let Some(counters) = counters.as_object_mut() {
+            counters.retain(|_, count| count != 0);
+        }
+        format!("{}: {counters}\n", self.name())
     }
 
     /// How many packets met a reason so far.

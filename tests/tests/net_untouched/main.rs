@@ -16,7 +16,7 @@ use lb_common::LAYOUT_VERSION;
 use lb_tests::command::run;
 use lb_tests::frames::{Capture, Sender};
 use lb_tests::lab::{Lab, Node, Spec, UPLINK, Wire};
-use lb_tests::load::{Target, spread};
+use lb_tests::load::spread;
 use lb_tests::{require, wait};
 use serde_json::Value;
 
@@ -166,15 +166,9 @@ impl Trial {
 
     /// All nodes have programs, and there are flows through all VIPs.
     fn use_vips(&self) {
-        for service in &self.lab.manifests.services {
-            for vip in service.vip.both() {
-                let target = Target {
-                    protocol: service.protocol,
-                    address: (vip, service.port).into(),
-                };
-                let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
-                assert_eq!((spread.lost, spread.by_pod.len()), (0, 3), "{target:?}");
-            }
+        for target in self.lab.targets() {
+            let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
+            assert_eq!((spread.lost, spread.by_pod.len()), (0, 3), "{target:?}");
         }
     }
 

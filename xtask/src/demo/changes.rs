@@ -1,7 +1,5 @@
 //! The second half: things change under open connections, and nobody notices.
 
-use std::net::IpAddr;
-
 use anyhow::Result;
 use lb_tests::lab::{ECHO_UDP_PORT, Endpoint, Lab, NGINX_PORT, Wire};
 use lb_tests::load::{Load, Tally, Target, spread};
@@ -83,8 +81,8 @@ impl Changes<'_> {
             &format!("new connections reach {pod} again"),
         );
         if self.lab.spec().wire == Wire::Routed {
-            self.step("the router sends to another node", |lab| route(lab, 2))?;
-            self.step("and back", |lab| route(lab, 1))?;
+            self.step("the router sends to another node", |lab| lab.route_vips(2))?;
+            self.step("and back", |lab| lab.route_vips(1))?;
         } else {
             self.owner_changes()?;
         }
@@ -176,13 +174,6 @@ fn own_anew(lab: &Lab, meant: impl Fn(u8) -> bool) -> Result<()> {
         lab.wait_client_sends_to(vip, owner.number())?;
     }
     Ok(())
-}
-
-fn route(lab: &Lab, node: u8) -> Result<()> {
-    let services = lab.manifests.services.iter();
-    let vips: Vec<IpAddr> = services.flat_map(|service| service.vip.both()).collect();
-    vips.into_iter()
-        .try_for_each(|vip| lab.set_vip_route(vip, node))
 }
 
 /// What is worth saying if it happened.
