@@ -26,9 +26,9 @@ mod tests {
         #[error("the disk is full")]
         Inner,
         #[error("a file is not written")]
-        Plain(#[source] Box<Layered>),
+        Plain(#[source] Box<Self>),
         #[error("a file is not written: {0}")]
-        Repeating(#[source] Box<Layered>),
+        Repeating(#[source] Box<Self>),
     }
 
     #[test]
