@@ -30,12 +30,11 @@ use lb_core::model::{NodeName, ServiceName};
 use lb_core::shared::SharedMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use crate::crd::{ServiceBGPStatus, ServiceL2Status};
 use crate::secret::Known;
 use crate::source::Handle;
-use crate::source::kube::follow::text;
 
 mod announcements;
 mod configuration;
@@ -44,6 +43,7 @@ mod events;
 mod of_node;
 mod plan;
 mod pools;
+mod request;
 mod secret;
 mod services;
 mod status_kind;
@@ -197,17 +197,6 @@ async fn woken(
         changed = terms.changed() => changed.is_ok(),
         changed = decided.changed() => changed.is_ok(),
         () = due => true,
-    }
-}
-
-/// What is answered, or why nothing is.
-async fn in_time<T>(
-    limit: Duration,
-    answer: impl Future<Output = kube::Result<T>>,
-) -> Result<T, String> {
-    match timeout(limit, answer).await {
-        Ok(answer) => answer.map_err(|error| text(&error)),
-        Err(_late) => Err(format!("no answer within {limit:?}")),
     }
 }
 

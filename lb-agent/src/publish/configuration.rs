@@ -11,9 +11,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::api::{
-    ApiResource, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams,
-};
+use kube::api::{ApiResource, DynamicObject, ListParams, ObjectMeta};
 use kube::{Api, Client, ResourceExt};
 use lb_core::config::{Kept, Kind, ObjectName, Refused};
 use lb_core::ipam;
@@ -24,7 +22,8 @@ use tokio::time::Instant;
 use super::election::{Term, wall};
 use super::events::{About, News};
 use super::of_node::{self, OfNode};
-use super::{Decided, MANAGER, in_time, quieted, woken};
+use super::request::{LastFailure, apply_status, in_time, making};
+use super::{Decided, quieted, woken};
 use crate::clock;
 use crate::crd::{
     ConfigurationState, ConfigurationStateSpec, ConfigurationStateStatus, GROUP, Validity,
@@ -97,7 +96,7 @@ impl Configuration {
         mut quiet: watch::Receiver<bool>,
     ) {
         let mut due = None;
-        let mut said = None;
+        let mut last = LastFailure::default();
         while woken(due, &mut decided, &mut terms, &mut quiet).await {
             let config = decided.borrow_and_update().config.clone();
             let holds = terms.borrow_and_update().is_some_and(|t| !t.is_over());
@@ -109,16 +108,12 @@ impl Configuration {
                 () = quieted(&mut quiet) => return,
                 outcome = self.round(&config, holds) => outcome,
             };
-            let failure = outcome.err();
-            due = Some(match &failure {
-                None => self.looked.unwrap_or_else(clock::instant) + LOOK_EVERY,
-                Some(_) => clock::instant() + RETRY,
+            due = Some(match outcome {
+                Ok(()) => self.looked.unwrap_or_else(clock::instant) + LOOK_EVERY,
+                Err(_) => clock::instant() + RETRY,
             });
-            if said != failure {
-                if let Some(reason) = &failure {
-                    tracing::warn!("the ConfigurationState is not written: {reason}");
-                }
-                said = failure;
+            if let Some(reason) = last.new_reason(&outcome) {
+                tracing::warn!("the ConfigurationState is not written: {reason}");
             }
         }
     }
@@ -156,13 +151,9 @@ impl Configuration {
             spec: ConfigurationStateSpec {},
             status: None,
         };
-        let parameters = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
         let there = match there {
             Some(there) => there,
-            None => in_time(self.limit, self.api.create(&parameters, &object)).await?,
+            None => in_time(self.limit, self.api.create(&making(), &object)).await?,
         };
         let conditions = there.status.and_then(|status| status.conditions);
         let before = conditions.into_iter().flatten();
@@ -173,13 +164,7 @@ impl Configuration {
             "metadata": { "name": name },
             "status": verdict.status(part, before.as_ref(), Time(wall())),
         });
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&apply);
-        in_time(
-            self.limit,
-            self.api.patch_status(&name, &parameters, &patch),
-        )
-        .await?;
+        in_time(self.limit, apply_status(&self.api, &name, &apply)).await?;
         Ok(())
     }
 

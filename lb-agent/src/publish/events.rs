@@ -15,7 +15,8 @@ use lb_core::model::ServiceName;
 use tokio::sync::{mpsc, watch};
 
 use super::election::wall;
-use super::{MANAGER, in_time, quieted};
+use super::request::in_time;
+use super::{MANAGER, quieted};
 use crate::random;
 
 /// For one of them.

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Client, ResourceExt};
 
-use super::{MANAGER, in_time};
+use super::MANAGER;
+use super::request::in_time;
 
 /// MetalLB's label.
 pub(super) const NODE: &str = "metallb.io/node";

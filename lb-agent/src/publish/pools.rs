@@ -5,18 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kube::api::{Patch, PatchParams};
 use kube::{Api, Client};
 use lb_core::ipam::PoolUse;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::election::Term;
-use super::{Decided, MANAGER, woken};
+use super::request::{apply_status, in_time};
+use super::{Decided, woken};
 use crate::clock;
 use crate::crd::IPAddressPool;
-use crate::source::kube::follow::text;
 
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -89,16 +88,15 @@ impl Pools {
     }
 
     async fn write(&self, pool: &str, used: &PoolUse) -> Result<(), String> {
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(apply(pool, used));
-        let answer = self.pools.patch_status(pool, &parameters, &patch);
-        match timeout(self.limit, answer).await {
-            Ok(Ok(_)) => Ok(()),
-            // Gone, or never an object.
-            Ok(Err(kube::Error::Api(status))) if status.code == 404 => Ok(()),
-            Ok(Err(error)) => Err(text(&error)),
-            Err(_late) => Err(format!("no answer within {:?}", self.limit)),
-        }
+        let object = apply(pool, used);
+        let answer = async {
+            match apply_status(&self.pools, pool, &object).await {
+                // Gone, or never an object.
+                Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+                answer => answer.map(drop),
+            }
+        };
+        in_time(self.limit, answer).await
     }
 }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
+use kube::api::ObjectMeta;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::election::Term;
+use super::request::making;
 use super::{MANAGER, quieted};
 use crate::secret::{Known, SecretError, Secrets};
 use crate::source::kube::follow::text;
@@ -142,11 +143,7 @@ impl ClusterSecret {
             None if self.is_new() => made().map_err(Failure::Random)?,
             None => return Err(Failure::Missing),
         };
-        let parameters = PostParams {
-            field_manager: Some(MANAGER.to_owned()),
-            ..PostParams::default()
-        };
-        let made = in_time(self.api.create(&parameters, &object(&secrets))).await?;
+        let made = in_time(self.api.create(&making(), &object(&secrets))).await?;
         tracing::info!(secret = self.place, "made the cluster's secret");
         read(&made)
     }

@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::election::Term;
 use super::events::{About, News, Said};
 use super::plan::{Write, writes};
+use super::request::apply_status;
 use super::{Decided, Epoch, MANAGER, request_limit, woken};
 use crate::clock;
 use crate::source::kube::follow::text;
@@ -182,12 +183,7 @@ impl Services {
         let name = &*write.service.name;
         let answer = async {
             match write.apply() {
-                Some(apply) => {
-                    let parameters = PatchParams::apply(MANAGER).force();
-                    services
-                        .patch_status(name, &parameters, &Patch::Apply(&apply))
-                        .await
-                }
+                Some(apply) => apply_status(&services, name, &apply).await,
                 None => {
                     let parameters = PatchParams {
                         field_manager: Some(MANAGER.to_owned()),

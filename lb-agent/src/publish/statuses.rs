@@ -10,21 +10,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{DeleteParams, Preconditions};
+use kube::core::PartialObjectMeta;
 use kube::{Api, Client, ResourceExt as _};
 use lb_core::ipam;
 use lb_core::model::ServiceName;
 use serde_json::json;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::election::Term;
 use super::events::{About, News};
 use super::of_node::{self, OfNode};
+use super::request::{LastFailure, apply_status, in_time, list_all, making};
 use super::status_kind::Status;
-use super::{Decided, MANAGER, in_time, quieted, woken};
+use super::{Decided, quieted, woken};
 use crate::clock;
-use crate::source::kube::follow::text;
 
 /// Between two rounds.
 const PACE: Duration = Duration::from_millis(250);
@@ -34,8 +35,6 @@ const RETRY: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Requests at once.
 const AT_ONCE: usize = 8;
-/// Objects in an answer.
-const PAGE: u32 = 500;
 
 const SERVICE_NAME: &str = "metallb.io/service-name";
 const SERVICE_NAMESPACE: &str = "metallb.io/service-namespace";
@@ -90,7 +89,7 @@ impl<K: Status> Statuses<K> {
     ) {
         let mut due = None;
         let mut retry = RETRY;
-        let mut said = None;
+        let mut last = LastFailure::default();
         while woken(due, &mut decided, &mut terms, &mut quiet).await {
             let now = decided.borrow_and_update().clone();
             // What has not been read yet is no empty cluster.
@@ -102,25 +101,21 @@ impl<K: Status> Statuses<K> {
                 () = quieted(&mut quiet) => return,
                 outcome = self.round(&now, holds) => outcome,
             };
-            let failure = outcome.err();
-            due = Some(match &failure {
-                None => {
+            due = Some(match outcome {
+                Ok(()) => {
                     retry = RETRY;
                     self.looked + LOOK_EVERY
                 }
-                Some(_) => {
+                Err(_) => {
                     self.there = None;
                     let due = clock::instant() + retry;
                     retry = (retry * 2).min(RETRY_LONGEST);
                     due
                 }
             });
-            if said != failure {
-                if let Some(reason) = &failure {
-                    let kind = K::kind(&());
-                    tracing::warn!(%kind, "what this node announces is not written: {reason}");
-                }
-                said = failure;
+            if let Some(reason) = last.new_reason(&outcome) {
+                let kind = K::kind(&());
+                tracing::warn!(%kind, "what this node announces is not written: {reason}");
             }
             tokio::select! {
                 () = quieted(&mut quiet) => return,
@@ -185,25 +180,19 @@ impl<K: Status> Statuses<K> {
     async fn own(&self) -> Result<BTreeMap<ServiceName, Row>, String> {
         let mut own = BTreeMap::new();
         let mine = format!("{}={},{}", of_node::NODE, self.node.name(), of_node::ours());
-        let mut parameters = ListParams::default().labels(&mine).limit(PAGE);
-        loop {
-            let page = in_time(self.limit, self.api.list(&parameters)).await?;
-            for object in page.items {
-                let name = object.name_any();
-                let Some(service) = service(object.labels()) else {
-                    continue;
-                };
-                let says = object.says();
-                let row = Row { name, says };
-                if let Some(twice) = own.insert(service, row) {
-                    self.delete(&twice.name, None).await?;
-                }
-            }
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters.continue_token = Some(token),
-                None => return Ok(own),
+        let page = |parameters| async move { self.api.list(&parameters).await };
+        for object in list_all(self.limit, &mine, page).await? {
+            let name = object.name_any();
+            let Some(service) = service(object.labels()) else {
+                continue;
+            };
+            let says = object.says();
+            let row = Row { name, says };
+            if let Some(twice) = own.insert(service, row) {
+                self.delete(&twice.name, None).await?;
             }
         }
+        Ok(own)
     }
 
     async fn write(&self, change: Change) -> Result<(ServiceName, Row), String> {
@@ -224,12 +213,8 @@ impl<K: Status> Statuses<K> {
                 let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
                 metadata.labels.get_or_insert_default().extend(labels);
                 metadata.generate_name = Some(K::PREFIX.to_owned());
-                let parameters = PostParams {
-                    field_manager: Some(MANAGER.to_owned()),
-                    ..PostParams::default()
-                };
                 let object = K::with(metadata);
-                let made = in_time(self.limit, self.api.create(&parameters, &object)).await?;
+                let made = in_time(self.limit, self.api.create(&making(), &object)).await?;
                 made.name_any()
             }
         };
@@ -246,13 +231,7 @@ impl<K: Status> Statuses<K> {
             "metadata": { "name": name },
             "status": status,
         });
-        let parameters = PatchParams::apply(MANAGER).force();
-        let patch = Patch::Apply(&apply);
-        in_time(
-            self.limit,
-            self.api.patch_status(&name, &parameters, &patch),
-        )
-        .await?;
+        in_time(self.limit, apply_status(&self.api, &name, &apply)).await?;
         let says = Some(names);
         Ok((service, Row { name, says }))
     }
@@ -306,23 +285,17 @@ impl<K: Status> Statuses<K> {
 
     /// The objects of all nodes, without what they say.
     async fn all(&self) -> Result<Vec<Theirs>, String> {
-        let mut all = Vec::new();
-        let mut parameters = ListParams::default().labels(&of_node::ours()).limit(PAGE);
-        loop {
-            let page = in_time(self.limit, self.api.list_metadata(&parameters)).await?;
-            all.extend(page.items.into_iter().filter_map(|object| {
-                Some(Theirs {
-                    service: service(object.labels())?,
-                    node: object.labels().get(of_node::NODE)?.clone(),
-                    uid: object.uid()?,
-                    name: object.name_any(),
-                })
-            }));
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters.continue_token = Some(token),
-                None => return Ok(all),
-            }
-        }
+        let page = |parameters| async move { self.api.list_metadata(&parameters).await };
+        let all = list_all(self.limit, &of_node::ours(), page).await?;
+        let theirs = |object: PartialObjectMeta<K>| {
+            Some(Theirs {
+                service: service(object.labels())?,
+                node: object.labels().get(of_node::NODE)?.clone(),
+                uid: object.uid()?,
+                name: object.name_any(),
+            })
+        };
+        Ok(all.into_iter().filter_map(theirs).collect())
     }
 
     /// One that is gone, or another one by now, is well too.
@@ -334,12 +307,13 @@ impl<K: Status> Statuses<K> {
             }),
             ..DeleteParams::default()
         };
-        match timeout(self.limit, self.api.delete(name, &parameters)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(kube::Error::Api(status))) if matches!(status.code, 404 | 409) => Ok(()),
-            Ok(Err(error)) => Err(text(&error)),
-            Err(_late) => Err(format!("no answer within {:?}", self.limit)),
-        }
+        let answer = async {
+            match self.api.delete(name, &parameters).await {
+                Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+                answer => answer.map(drop),
+            }
+        };
+        in_time(self.limit, answer).await
     }
 }
 
