@@ -97,6 +97,11 @@ impl FrontendEntry {
     pub const fn value(&self, place: u32) -> &FrontendValue {
         &self.values[id_and_side(place).1 as usize & 1]
     }
+
+    /// As [`Self::value`], to be set.
+    pub const fn value_mut(&mut self, place: u32) -> &mut FrontendValue {
+        &mut self.values[id_and_side(place).1 as usize & 1]
+    }
 }
 
 impl FrontendValue {

@@ -11,7 +11,7 @@ use aya::maps::MapError;
 use lb_common::filter::vip_hash;
 use lb_common::frontend::{
     FrontendBucket, FrontendEntry, FrontendKey, FrontendValue, NO_PLACE, bucket_and_tag,
-    id_and_side, place,
+    id_and_side,
 };
 
 use super::apply::{ApplyError, removed, written};
@@ -40,25 +40,14 @@ pub(super) fn put(
         .frontend_entries
         .get(&value.id, 0)
         .map_err(of(ENTRIES))?;
-    let entry = match (in_use, value.side) {
-        (None, _) => FrontendEntry {
-            key: *key,
-            pad: 0,
-            values: [value; 2],
-        },
-        (Some(_), 0) => FrontendEntry {
-            values: [value, there.values[1]],
-            ..there
-        },
-        (Some(_), _) => FrontendEntry {
-            values: [there.values[0], value],
-            ..there
-        },
+    let mut entry = match in_use {
+        Some(_) => FrontendEntry { key: *key, ..there },
+        None => fresh(key, value),
     };
-    let entry = FrontendEntry { key: *key, ..entry };
+    *entry.value_mut(value.place()) = value;
     written(ENTRIES, maps.frontend_entries.set(value.id, entry, 0))?;
     written(ALL, maps.frontends.insert(key, value, 0))?;
-    at.put(maps, place(value.id, value.side))
+    at.put(maps, value.place())
 }
 
 /// Removes a frontend; its id may be used again after a while.
@@ -80,21 +69,17 @@ pub(super) fn mend(
 ) -> Result<u32, ApplyError> {
     let mut mended = 0;
     for (key, value) in all {
-        let (id, side) = (value.id, value.side & 1);
+        let (id, place) = (value.id, value.place());
         let at = Indexed::read(maps, key)?;
         let there = maps.frontend_entries.get(&id, 0).map_err(of(ENTRIES))?;
-        let [first, second] = there.values;
-        let holds = if side == 0 { first } else { second };
-        if there.key != *key || holds != *value {
-            let entry = FrontendEntry {
-                key: *key,
-                pad: 0,
-                values: [*value; 2],
-            };
-            written(ENTRIES, maps.frontend_entries.set(id, entry, 0))?;
+        if there.key != *key || there.value(place) != value {
+            written(
+                ENTRIES,
+                maps.frontend_entries.set(id, fresh(key, *value), 0),
+            )?;
             mended += 1;
         }
-        let elsewhere = at.place != NO_PLACE && at.place != place(id, side);
+        let elsewhere = at.place != NO_PLACE && at.place != place;
         // Another frontend's with the same tag, most likely: it may stay.
         let others = elsewhere && {
             let (id, _) = id_and_side(at.place);
@@ -103,10 +88,19 @@ pub(super) fn mend(
         };
         if at.place == NO_PLACE || elsewhere && !others {
             mended += u32::from(elsewhere);
-            at.put(maps, place(id, side))?;
+            at.put(maps, place)?;
         }
     }
     Ok(mended)
+}
+
+/// An entry that nobody reads yet.
+fn fresh(key: &FrontendKey, value: FrontendValue) -> FrontendEntry {
+    FrontendEntry {
+        key: *key,
+        pad: 0,
+        values: [value; 2],
+    }
 }
 
 /// The bucket of a frontend in the index.
