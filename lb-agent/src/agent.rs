@@ -12,10 +12,13 @@
 //! Every task ends with the agent; whichever ends first takes the others down,
 //! and what is pinned stays.
 
+mod source;
+mod sweep;
+
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +26,6 @@ use lb_core::dataplane::Settle;
 use lb_core::fence::Signals;
 use lb_core::gossip;
 use lb_core::l2::Wanted;
-use lb_core::lease::Timing;
 use lb_core::model::{Members, NodeName};
 use lb_core::moved::Awaiting;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -48,28 +50,26 @@ use crate::driver::fence::{self, Findings};
 use crate::driver::peers;
 use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
-use crate::publish::{self, Decided, Epoch};
-use crate::reconcile::{FilterReady, Hears, ReconcileError, Reconciler, Settings, Tells};
+use crate::publish::Decided;
+use crate::reconcile::{Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::{self, Report};
-use crate::secret::{Known, Secrets};
+use crate::secret::Secrets;
 use crate::shutdown;
-use crate::source::kube::connect::{Cluster, ConnectError};
+use crate::source::State;
+use crate::source::kube::connect::ConnectError;
 use crate::source::object::Ours;
-use crate::source::{self, file, kube};
+
+use self::source::{Source, Starts};
+use self::sweep::sweep;
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
-/// For what is under way in the cluster when the agent ends.
-const GIVE_UP: Duration = Duration::from_secs(5);
 /// For others to take over before the agent ends, and for its own kernel to let
 /// go then.
 const HAND_OVER: Duration = Duration::from_secs(2);
 const LET_GO: Duration = Duration::from_millis(500);
 /// Between the socket to other agents and those who talk over it.
 const PAYLOADS: usize = 1024;
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-/// The filter is made anew after this many sweeps, if flows were removed.
-const FILTER_EVERY: u32 = 12;
 
 /// What the agent is to do.
 #[derive(Clone, Debug)]
@@ -235,7 +235,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         found_before => found_before,
     };
 
-    let (facts_out, facts) = watch::channel(source::State::default());
+    let (facts_out, facts) = watch::channel(State::default());
     let (question, question_in) = watch::channel(Question::default());
     let (net_out, net) = watch::channel(NetFacts::default());
     let (owned, owned_in) = watch::channel(Wanted::default());
@@ -522,199 +522,5 @@ impl Routers {
         // Whoever has ended needs no telling.
         let _told = self.quit.send(());
         let _left = self.driver.await;
-    }
-}
-
-/// What facts are read from, and who is told what is decided.
-enum Source {
-    Folder(PathBuf, Ours),
-    Cluster(Box<Clustered>),
-}
-
-/// What a source is started with.
-struct Starts {
-    facts: watch::Sender<source::State>,
-    decided: watch::Receiver<Decided>,
-    known: watch::Sender<Known>,
-    /// Whether a cluster is to be asked for its secret, and where that is kept.
-    asks: Option<PathBuf>,
-}
-
-struct Clustered {
-    cluster: Cluster,
-    scope: kube::Scope,
-    publish: publish::Settings,
-}
-
-impl Source {
-    async fn open(reads: Reads, ours: Ours, node: &str) -> Result<Self, ConnectError> {
-        match reads {
-            Reads::Folder(folder) => Ok(Self::Folder(folder, ours)),
-            Reads::Cluster {
-                kubeconfig,
-                config_namespace,
-                namespace,
-                lease,
-            } => {
-                let cluster = kube::connect::connect(kubeconfig.as_deref()).await?;
-                let publish = publish::Settings {
-                    node: node.to_owned(),
-                    namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
-                    config_namespace: config_namespace.clone(),
-                    timing: Timing::of(lease),
-                    secret: None,
-                };
-                let scope = kube::Scope {
-                    ours,
-                    config_namespace,
-                };
-                Ok(Self::Cluster(Box::new(Clustered {
-                    cluster,
-                    scope,
-                    publish,
-                })))
-            }
-        }
-    }
-
-    /// For people.
-    fn name(&self) -> String {
-        match self {
-            Self::Folder(folder, _) => folder.display().to_string(),
-            Self::Cluster(clustered) => clustered.cluster.url.clone(),
-        }
-    }
-
-    /// What is known of the cluster's secret before anybody was asked.
-    fn secrets(&self, named: Option<Secrets>, run_folder: &Path) -> Known {
-        match (self, named) {
-            (_, Some(named)) => named.into(),
-            (Self::Folder(..), None) => {
-                tracing::warn!(
-                    "no --cluster-secret-file: whoever knows that can tell which source port \
-                     leads to which pod"
-                );
-                Secrets::none().into()
-            }
-            (Self::Cluster(_), None) => Secrets::kept(run_folder)
-                .map(Known::from)
-                .unwrap_or_default(),
-        }
-    }
-
-    /// Reads until it is cancelled, and writes until it is told to stop.
-    fn start(self, starts: Starts, tasks: &mut JoinSet<Result<(), AgentError>>) -> Publisher {
-        let Starts {
-            facts,
-            decided,
-            known,
-            asks,
-        } = starts;
-        let (stop, stopped) = oneshot::channel();
-        let mut publisher = Publisher {
-            stop,
-            tasks: JoinSet::new(),
-        };
-        match self {
-            Self::Folder(folder, ours) => {
-                tasks.spawn(async move {
-                    file::run(folder, ours, facts).await;
-                    // Nobody says anything else, but who listens is not told
-                    // that it ended.
-                    drop(known);
-                    Ok(())
-                });
-            }
-            Self::Cluster(clustered) => {
-                let Clustered {
-                    cluster,
-                    scope,
-                    mut publish,
-                } = *clustered;
-                publish.secret = asks.map(|folder| (folder, known.clone()));
-                let (epoch, epochs) = Epoch::new();
-                let client = cluster.client.clone();
-                let writes = publish::run(client, publish, epoch, decided, stopped);
-                publisher.tasks.spawn(writes);
-                tasks.spawn(async move {
-                    kube::run(cluster.client, scope, epochs, facts).await;
-                    drop(known);
-                    Ok(())
-                });
-            }
-        }
-        publisher
-    }
-}
-
-/// Who writes to the cluster; nobody where facts are files.
-struct Publisher {
-    stop: oneshot::Sender<()>,
-    tasks: JoinSet<()>,
-}
-
-impl Publisher {
-    /// Pending, but for a panic.
-    async fn ended(&mut self) -> Result<(), AgentError> {
-        match self.tasks.join_next().await {
-            Some(ended) => ended.map_err(AgentError::Panicked),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Ends what is under way and gives the Lease up.
-    async fn stop(mut self) {
-        // Whoever has ended needs no telling.
-        let _told = self.stop.send(());
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(GIVE_UP, all).await.is_err() {
-            tracing::warn!("the API server does not answer: the Lease is left to lapse");
-        }
-    }
-}
-
-/// Sweeps now and then, beside everything else.
-async fn sweep(mut sweeper: Sweeper, filter: mpsc::Sender<FilterReady>) -> Result<(), AgentError> {
-    let mut ticks = tokio::time::interval(SWEEP_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut removed, mut sweeps) = (0, 0_u32);
-    loop {
-        ticks.tick().await;
-        sweeps += 1;
-        let rebuild = sweeps >= FILTER_EVERY && removed > 0;
-        let work = tokio::task::spawn_blocking(move || {
-            let swept = sweeper.sweep();
-            let half = rebuild.then(|| sweeper.rebuild_filter());
-            (sweeper, swept, half)
-        });
-        let (back, swept, half) = work.await.map_err(AgentError::Panicked)?;
-        sweeper = back;
-        match swept {
-            Ok(swept) => {
-                removed += swept.tcp_removed;
-                tracing::trace!(?swept, "swept");
-            }
-            Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "flows are not swept");
-            }
-        }
-        match half {
-            Some(Ok(half)) => {
-                let (in_use, used) = oneshot::channel();
-                if filter.send(FilterReady { half, in_use }).await.is_err() {
-                    return Ok(());
-                }
-                // Not used is no harm: the next one is made of the same flows.
-                if used.await.is_ok() {
-                    (removed, sweeps) = (0, 0);
-                }
-            }
-            Some(Err(error)) => {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, "the client filter is not renewed");
-            }
-            None => {}
-        }
     }
 }
