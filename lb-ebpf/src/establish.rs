@@ -235,29 +235,40 @@ fn taken_by_other(key: &ReverseKey, flow: &FlowKey) -> bool {
     find!(TCP_FLOWS, &other_flow).is_some_and(|other| !other.is_closed())
 }
 
-/// The way of the set to write a new embryo to: the flow's own, a free one, or
-/// the oldest.
+/// The way of the set to write an embryo to: the flow's own, a free one, or
+/// the one that was written longest ago.
 #[inline(always)]
-pub fn place<'a>(
-    set: &'a mut [Embryo; EMBRYO_WAYS],
+pub fn place(
+    set: &mut [Embryo; EMBRYO_WAYS],
     tag: u32,
     frontend: u32,
     jiffies: u32,
-) -> &'a mut Embryo {
-    let mut best = 0;
-    let mut best_age = 0;
-    for (index, embryo) in set.iter().enumerate() {
-        let age = if embryo.tag == tag && embryo.frontend == frontend {
-            u32::MAX
-        } else if embryo.tag == 0 {
-            u32::MAX - 1
-        } else {
-            jiffies.wrapping_sub(embryo.seen) & (u32::MAX >> 1)
-        };
-        if age >= best_age {
-            best_age = age;
-            best = index;
+    zero: u32,
+) -> &mut Embryo {
+    for index in 0..EMBRYO_WAYS {
+        if set[index].tag == tag && set[index].frontend == frontend {
+            return &mut set[index];
         }
     }
-    &mut set[best & (EMBRYO_WAYS - 1)]
+    oldest(set, jiffies, zero)
+}
+
+/// A free way of the set, or the one that was written longest ago.
+///
+/// Without a branch on what it finds: under a flood no CPU guesses right which
+/// of four that is. `zero` is [`Config::zero`], which keeps the compiler from
+/// making comparisons of the shifts.
+#[inline(always)]
+pub fn oldest(set: &mut [Embryo; EMBRYO_WAYS], jiffies: u32, zero: u32) -> &mut Embryo {
+    let sign = 63 + zero;
+    let mut best = 0;
+    for (index, embryo) in set.iter().enumerate() {
+        let age = u64::from(jiffies.wrapping_sub(embryo.seen));
+        let is_free = u64::from(embryo.tag).wrapping_sub(1) >> sign;
+        let score = ((is_free << 32 | age) << 2 | index as u64) as i64;
+        // The greater of the two.
+        let lead = score.wrapping_sub(best);
+        best = best.wrapping_add(lead & !(lead >> sign));
+    }
+    &mut set[best as usize & (EMBRYO_WAYS - 1)]
 }

@@ -307,17 +307,17 @@ fn conceive(
     if direct {
         flags |= embryo::DIRECT;
     }
-    *establish::place(set, tag, lookup.frontend, lookup.jiffies) = Embryo {
+    let (seen, zero) = (lookup.jiffies, in_hand.pending.zero);
+    *establish::place(set, tag, lookup.frontend, seen, zero) = Embryo {
         tag,
         frontend: lookup.frontend,
         backend_id: id,
         backend_generation: backend.generation,
-        seen: lookup.jiffies,
+        seen,
         client_isn: in_hand.seq(),
-        first_isn: 0,
-        last_isn: 0,
         pod_client_port: lookup.flow.client_port,
         flags,
+        ..Embryo::default()
     };
 }
 

@@ -1,18 +1,20 @@
-//! The short way of most packets: their flow is established, nothing of it has
-//! begun to end, and its pod is here. It is what [`crate::here`] would do too,
-//! but with nothing to leave for a later stage.
+//! The short ways of most packets whose pod is here: their flow is established
+//! and nothing of it has begun to end, or they begin one. It is what
+//! [`crate::here`] would do too, but with nothing to leave for a later stage.
 
 use lb_common::{
     backend::BackendValue,
-    flow::{FlowKey, FlowValue, L4, TCP, tcp_flags},
-    frontend::flags,
+    config::Config,
+    flow::{Embryo, FlowKey, FlowValue, L4, TCP, embryo, tcp_flags},
+    frontend::{FrontendValue, flags},
     verdict::Reason,
 };
 
 use crate::{
-    count,
+    count, establish,
     locate::Packet,
-    maps::{TCP_FLOWS, UDP_FLOWS, backend_of, find},
+    lookup::{client_hash, embryo_set, may_be_established, tag},
+    maps::{self, TCP_FLOWS, UDP_FLOWS, backend_of, find},
     packet::jiffies,
     step::{Stage, Step, flatten},
     translate,
@@ -67,6 +69,19 @@ fn deliver(
         flow.seen = now;
     }
     count::backend(flow.backend.id, packet.ip.len);
+    let action = to_pod(packet, whose, backend, flow.pod_client_port, frontend_flags)?;
+    Ok(Step::done(Reason::delivered_established, action))
+}
+
+/// Translates and passes on; the action for the kernel.
+#[inline(always)]
+fn to_pod(
+    packet: &Packet,
+    whose: &FlowKey,
+    backend: &BackendValue,
+    client_port: u16,
+    frontend_flags: u32,
+) -> Result<u32, Step> {
     let (frame, at) = (&packet.frame, packet.ip.at());
     let mut past = 0;
     if frontend_flags & flags::DIRECT != 0 {
@@ -75,7 +90,52 @@ fn deliver(
     if past != 0 {
         translate::as_the_stack(frame, at, packet.ip.ttl)?;
     }
-    translate::to_pod(frame, at, &whose.vip, backend, flow.pod_client_port)?;
-    let action = translate::pass(packet.ctx, past);
-    Ok(Step::done(Reason::delivered_established, action))
+    translate::to_pod(frame, at, &whose.vip, backend, client_port)?;
+    Ok(translate::pass(packet.ctx, past))
+}
+
+/// A whole SYN, with nothing around it, for the backend `id` here, whose client
+/// has no flow here, nor one in its handshake: a flood is made of these.
+/// [`Stage::Here`]: it may have one.
+#[inline(always)]
+pub fn newcomer(
+    packet: &Packet,
+    whose: &FlowKey,
+    l4: &L4,
+    frontend: &FrontendValue,
+    config: &Config,
+    id: u16,
+) -> Step {
+    let here = Step::go_on(Stage::Here);
+    let hash = client_hash(config, whose);
+    if may_be_established(config, hash) {
+        return here;
+    }
+    let (Some(set), Some(backend)) = (embryo_set(config, hash), maps::backend(id)) else {
+        return here;
+    };
+    let tag = tag(hash);
+    if set.iter().any(|embryo| embryo.tag == tag) {
+        return here;
+    }
+    let now = jiffies();
+    let flags = if frontend.flags & flags::DIRECT != 0 {
+        embryo::DIRECT
+    } else {
+        0
+    };
+    *establish::oldest(set, now, config.zero) = Embryo {
+        tag,
+        frontend: frontend.id,
+        backend_id: id,
+        backend_generation: backend.generation,
+        seen: now,
+        client_isn: l4.seq,
+        pod_client_port: whose.client_port,
+        flags,
+        ..Embryo::default()
+    };
+    count::backend(id, packet.ip.len);
+    let action = to_pod(packet, whose, backend, whose.client_port, frontend.flags);
+    flatten(action.map(|action| Step::done(Reason::delivered_new, action)))
 }

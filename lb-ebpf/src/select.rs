@@ -12,13 +12,13 @@ use lb_common::{
     hash::source_hash,
     node::{self, NodeValue},
     rules::{Segment, begins_with_flows, plainly},
-    table::{Slot, Target, slot_index},
+    table::{Slot, TARGET_LOCAL, Target, slot_index},
     verdict::Reason,
 };
 
 use crate::{
     count, fragment,
-    known::known,
+    known::{known, newcomer},
     locate::{self, Packet},
     lookup::sender,
     maps,
@@ -64,6 +64,12 @@ pub fn select(packet: &Packet, config: &Config) -> Result<Step, Step> {
             return Ok(known.step);
         }
         is_stranger = known.is_stranger;
+    } else if segment == Segment::Syn && slot.now.is_local() && is_plain(packet) {
+        let id = slot.now.0 & !TARGET_LOCAL;
+        let step = newcomer(packet, &flow, &l4, frontend, config, id);
+        if !step.is(Stage::Here) {
+            return Ok(step);
+        }
     }
     let pending = maps::pending().ok_or(Reason::not_for_us)?;
     pending.flow = flow;

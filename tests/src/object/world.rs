@@ -239,6 +239,7 @@ impl World {
             config.rates = [super::AMPLE; 4];
             config.flags = 0;
             config.fresh_until_s = 0;
+            config.embryo_sets = Sizes::SMALL.embryo_sets;
             (config.mss_v4, config.mss_v6) = (0, 0);
         })?;
         for map in ["TCP_FLOWS", "UDP_FLOWS"] {

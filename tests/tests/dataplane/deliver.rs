@@ -1,7 +1,8 @@
 //! To a pod here: translated, and remembered once both sides have proved that
 //! they take part.
 
-use lb_common::flow::{TCP, UDP, state};
+use lb_common::config::Config;
+use lb_common::flow::{EMBRYO_WAYS, Embryo, EmbryoSet, TCP, UDP, state};
 use lb_common::verdict::Reason;
 use lb_tests::object::action::XDP_PASS;
 use lb_tests::object::world::{
@@ -26,6 +27,59 @@ fn a_syn_is_translated_and_begins_a_flow() {
         assert_eq!(world.flow(client, vip, TCP), None, "nothing is proved yet");
         let ran = world.ingress(&frame(&Segment::tcp(client, vip, "S").mss(1460).packet()));
         expect_frame(&ran, XDP_PASS, &[Reason::delivered_embryonic], &out);
+    }
+}
+
+/// The client's ports of the flows in the only set of embryos, by their ways.
+fn ways(world: &mut World) -> [u16; EMBRYO_WAYS] {
+    let set = world.array::<EmbryoSet>("EMBRYONIC").expect("a map");
+    let set = set.get(&0, 0).expect("readable");
+    set.ways.map(|way| way.pod_client_port)
+}
+
+fn change_ways(world: &mut World, change: impl FnOnce(&mut [Embryo; EMBRYO_WAYS])) {
+    let mut sets = world.array::<EmbryoSet>("EMBRYONIC").expect("a map");
+    let mut set = sets.get(&0, 0).expect("readable");
+    change(&mut set.ways);
+    sets.set(0, set, 0).expect("writable");
+}
+
+#[test]
+fn a_new_flow_takes_a_free_place_or_that_of_the_oldest() {
+    let Some(mut world) = World::fresh() else {
+        return;
+    };
+    let one_set = |config: &mut Config| config.embryo_sets = 1;
+    world.configure(one_set).expect("configured");
+    let mut port = 2000;
+    for family in BOTH {
+        let vip = family.vip(port::HERE);
+        let of = |port: u16| (family.client().ip(), port).into();
+        let syn = |port| Segment::tcp(of(port), vip, "S");
+        let datagram = |port| Segment::udp(of(port), vip);
+        change_ways(&mut world, |ways| *ways = Default::default());
+        for begin in [&syn as &dyn Fn(u16) -> Segment, &datagram] {
+            let mut expected = ways(&mut world);
+            for way in [2, 0, 3, 1] {
+                change_ways(&mut world, |ways| {
+                    ways.iter_mut().for_each(|way| way.tag |= 1);
+                    ways[way].seen = ways[way].seen.wrapping_sub(1000);
+                });
+                port += 1;
+                let ran = world.ingress(&frame(&begin(port).packet()));
+                expect(&ran, XDP_PASS, &[Reason::delivered_new]);
+                expected[way] = port;
+                assert_eq!(ways(&mut world), expected, "{family:?}");
+            }
+            change_ways(&mut world, |ways| {
+                ways[1].tag = 0;
+                ways[3].seen = ways[3].seen.wrapping_sub(500);
+            });
+            port += 1;
+            world.ingress(&frame(&begin(port).packet()));
+            expected[1] = port;
+            assert_eq!(ways(&mut world), expected, "{family:?}");
+        }
     }
 }
 
