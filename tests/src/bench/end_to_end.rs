@@ -8,12 +8,13 @@
 //! must arrive.
 
 use anyhow::{Context as _, Result, ensure};
+use aya::programs::TcAttachType;
 use lb_common::flow::TCP;
 use lb_common::frontend::flags;
 use serde::Serialize;
 
 use super::kernel::{Kernel, Load};
-use super::network::{Network, UPLINK, attach_tcx, attach_xdp, detach_tcx, detach_xdp};
+use super::network::{Network, POD, Tcx, UPLINK, attach_tcx, attach_xdp, detach_tcx, detach_xdp};
 use super::{Effort, MANY, SIZES, fill, median, padded};
 use crate::object::world::{Family, NODE_MAC, UPLINK_MAC, World, node, port};
 use crate::object::{Sizes, same_link};
@@ -52,6 +53,18 @@ const WAYS: [(Way, &str, Option<f64>); 5] = [
     (Way::Direct, "local delivery, direct", Some(2.0)),
     (Way::Stack, "local delivery, stack", Some(1.5)),
     (Way::Nft, "nft DNAT and masquerade, 10 endpoints", None),
+];
+
+/// What an uplink has besides XDP.
+const ON_UPLINKS: [Tcx; 1] = [Tcx {
+    program: "lb_egress",
+    device: UPLINK,
+    direction: TcAttachType::Egress,
+}];
+/// What is there besides where pods are reached past the stack.
+const PAST_THE_STACK: [Tcx; 2] = [
+    Tcx::ingress("lb_deliver", UPLINK),
+    Tcx::ingress("lb_return", POD),
 ];
 
 /// Measures every way, everything built and loaded afresh for each load.
@@ -130,7 +143,8 @@ fn round(effort: Effort) -> Result<[f64; WAYS.len()]> {
     let device = network
         .client
         .within(|| nix::net::if_::if_nametoindex(UPLINK))??;
-    attach_tcx(&network.pod, kernel.ebpf(), "bench_sink_tc")?;
+    let sink = Tcx::ingress("bench_sink_tc", UPLINK);
+    attach_tcx(&network.pod, kernel.ebpf(), sink)?;
     attach_xdp(&network.client, kernel.ebpf(), "bench_sink")?;
     let mut trial = Trial {
         network,
@@ -166,15 +180,24 @@ impl Trial {
         }
     }
 
-    /// Through our programs, all that an uplink has on the way in.
+    /// Through our programs, as the agent attaches them.
     fn through(&mut self, port: u16, flags: u32) -> Result<f64> {
         let vip = Family::V4.vip(port::HERE);
         self.world.frontend_flags(vip, TCP, flags)?;
         let node = &self.network.node;
         let ingress = attach_xdp(node, self.world.ebpf(), "lb_ingress")?;
-        let deliver = attach_tcx(node, self.world.ebpf(), "lb_deliver")?;
+        let past = flags & flags::DIRECT != 0;
+        let mut attached = Vec::new();
+        for &tcx in ON_UPLINKS
+            .iter()
+            .chain(PAST_THE_STACK.iter().filter(|_| past))
+        {
+            attached.push((tcx.program, attach_tcx(node, self.world.ebpf(), tcx)?));
+        }
         let result = self.send(port);
-        detach_tcx(self.world.ebpf(), "lb_deliver", deliver)?;
+        for (program, link) in attached {
+            detach_tcx(self.world.ebpf(), program, link)?;
+        }
         detach_xdp(self.world.ebpf(), "lb_ingress", ingress)?;
         result
     }

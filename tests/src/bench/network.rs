@@ -20,7 +20,7 @@ use crate::object::world::{Family, ROUTER_MAC, UPLINK_MAC};
 const PREFIX: &str = "cortenbench-";
 pub(super) const UPLINK: &str = "eth0";
 /// The node's device towards the pod.
-const POD: &str = "pod";
+pub(super) const POD: &str = "pod";
 const POD_MAC: [u8; 6] = [2, 0, 0, 0, 0, 0x10];
 
 /// Of the Service that is compared with nft's: the data plane's pod and others
@@ -179,20 +179,39 @@ pub(super) fn detach_xdp(ebpf: &mut Ebpf, program: &str, link: XdpLinkId) -> Res
     Ok(program.detach(link)?)
 }
 
-/// Attaches a TCX program to the way in of a namespace's uplink.
+/// Where a TCX program goes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tcx {
+    pub(super) program: &'static str,
+    pub(super) device: &'static str,
+    pub(super) direction: TcAttachType,
+}
+
+impl Tcx {
+    /// On the way in by a device.
+    pub(super) const fn ingress(program: &'static str, device: &'static str) -> Self {
+        Self {
+            program,
+            device,
+            direction: TcAttachType::Ingress,
+        }
+    }
+}
+
+/// Attaches a TCX program in a namespace, ahead of any other.
 pub(super) fn attach_tcx(
     namespace: &Namespace,
     ebpf: &mut Ebpf,
-    program: &str,
+    tcx: Tcx,
 ) -> Result<SchedClassifierLinkId> {
     let program: &mut SchedClassifier = ebpf
-        .program_mut(program)
+        .program_mut(tcx.program)
         .context("no program")?
         .try_into()?;
     let options = TcAttachOptions::TcxOrder(LinkOrder::first());
     let attached =
-        namespace.within(|| program.attach_with_options(UPLINK, TcAttachType::Ingress, options))?;
-    attached.context("cannot attach TCX")
+        namespace.within(|| program.attach_with_options(tcx.device, tcx.direction, options))?;
+    attached.with_context(|| format!("cannot attach {}", tcx.program))
 }
 
 pub(super) fn detach_tcx(
