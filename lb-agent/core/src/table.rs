@@ -17,6 +17,7 @@
 //! keeps those that score highest with it. The outcome does not depend on the
 //! order of the proposals, and a change of one backend disturbs few others.
 
+use alloc::boxed::Box;
 use alloc::collections::BinaryHeap;
 use alloc::vec::Vec;
 use core::cmp::Reverse;
@@ -43,8 +44,6 @@ pub struct Candidate {
 }
 
 /// One place in the table, as indices into the list it was built from.
-///
-/// Two bytes each: ten thousand services have ten million slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Slot {
     now: u16,
@@ -70,14 +69,66 @@ impl Slot {
 
 /// The slots of a frontend; their number is a power of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Table {
-    slots: Vec<Slot>,
+pub struct Table(Slots);
+
+/// Ten thousand services have ten million slots, so each takes two bytes where
+/// that will do. Which form it is follows from their number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Slots {
+    Narrow(Box<[[u8; 2]]>),
+    Wide(Box<[Slot]>),
 }
 
+/// Tables up to this size are of so few backends that a byte names each.
+const NARROW_SLOTS_MAX: u32 = 4096;
+const NARROW_NONE: u8 = u8::MAX;
+
 impl Table {
+    fn new(slots: impl ExactSizeIterator<Item = Slot>) -> Self {
+        let narrow = |index: u16| u8::try_from(index).unwrap_or(NARROW_NONE);
+        let few = u32::try_from(slots.len()).is_ok_and(|slots| slots <= NARROW_SLOTS_MAX);
+        Self(if few {
+            Slots::Narrow(slots.map(|s| [narrow(s.now), narrow(s.next)]).collect())
+        } else {
+            Slots::Wide(slots.collect())
+        })
+    }
+
+    /// How many slots there are.
     #[must_use]
-    pub fn slots(&self) -> &[Slot] {
-        &self.slots
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Slots::Narrow(slots) => slots.len(),
+            Slots::Wide(slots) => slots.len(),
+        }
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[must_use]
+    pub fn get(&self, place: usize) -> Option<Slot> {
+        match &self.0 {
+            Slots::Narrow(slots) => slots.get(place).map(|[now, next]| Slot {
+                now: wide(*now),
+                next: wide(*next),
+            }),
+            Slots::Wide(slots) => slots.get(place).copied(),
+        }
+    }
+
+    pub fn slots(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.len()).filter_map(|place| self.get(place))
+    }
+}
+
+fn wide(index: u8) -> u16 {
+    if index == NARROW_NONE {
+        NONE
+    } else {
+        index.into()
     }
 }
 
@@ -126,9 +177,7 @@ pub fn build(seed: u64, candidates: &[Candidate]) -> Table {
         now,
         next: podium.highest_but(now),
     });
-    Table {
-        slots: slots.collect(),
-    }
+    Table::new(slots)
 }
 
 /// Deferred acceptance: who has each slot, when no backend takes more than

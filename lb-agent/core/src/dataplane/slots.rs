@@ -31,7 +31,7 @@ impl Slots {
     #[must_use]
     pub fn len(&self) -> usize {
         match &self.0 {
-            Kind::Made { table, .. } => table.slots().len(),
+            Kind::Made { table, .. } => table.len(),
             Kind::Read(slots) => slots.len(),
         }
     }
@@ -45,7 +45,7 @@ impl Slots {
     pub fn get(&self, place: usize) -> Option<Slot> {
         match &self.0 {
             Kind::Made { table, targets } => {
-                let slot = table.slots().get(place)?;
+                let slot = table.get(place)?;
                 let target = |index: Option<usize>| {
                     let target = index.and_then(|index| targets.get(index));
                     target.copied().unwrap_or(Target::NONE)

@@ -40,7 +40,7 @@ fn only(desired: &Desired) -> &Frontend {
 
 /// The backends that the table sends new flows to.
 fn takers(frontend: &Frontend) -> Vec<String> {
-    let slots = frontend.table.slots().iter();
+    let slots = frontend.table.slots();
     let mut takers: Vec<_> = slots.filter_map(|slot| slot.now()).collect();
     takers.sort_unstable();
     takers.dedup();
@@ -207,13 +207,7 @@ fn a_draining_backend_takes_nothing_new_but_stays_next() {
     let desired = fresh(&inputs);
     let frontend = only(&desired);
     assert_eq!(takers(frontend), ["10.1.1.2:8080"]);
-    assert!(
-        frontend
-            .table
-            .slots()
-            .iter()
-            .all(|slot| slot.next() == Some(1))
-    );
+    assert!(frontend.table.slots().all(|slot| slot.next() == Some(1)));
 }
 
 #[test]

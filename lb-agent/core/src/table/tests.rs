@@ -37,11 +37,11 @@ fn moves((old, before): (&Table, &[Candidate]), (new, after): (&Table, &[Candida
     let place = |c: Candidate| (c.address, c.port);
     let usable = |set: &[Candidate], who| set.iter().any(|c| c.usable && place(*c) == who);
     let mut moves = Moves {
-        slots: new.slots().len(),
+        slots: new.len(),
         ..Moves::default()
     };
-    assert_eq!(old.slots().len(), new.slots().len(), "same class");
-    for (from, to) in old.slots().iter().zip(new.slots()) {
+    assert_eq!(old.len(), new.len(), "same class");
+    for (from, to) in old.slots().zip(new.slots()) {
         let was = place(before[from.now().unwrap()]);
         let is = place(after[to.now().unwrap()]);
         if was == is {
@@ -70,7 +70,7 @@ fn loads(table: &Table, count: usize) -> Vec<usize> {
 #[track_caller]
 fn check_balance(table: &Table, count: usize, percent: usize) {
     let most = loads(table, count).into_iter().max().unwrap();
-    let slots = table.slots().len();
+    let slots = table.len();
     assert!(
         most * count * 100 <= slots * percent,
         "{most} of {slots} slots for one of {count}"
@@ -165,7 +165,7 @@ fn what_drained_leaves_without_moving_anything() {
     let mut draining = backends(9);
     draining[8].usable = false;
     let (with, without) = (build(3, &draining), build(3, &backends(8)));
-    let now = |table: &Table| table.slots().iter().map(|s| s.now()).collect::<Vec<_>>();
+    let now = |table: &Table| table.slots().map(|s| s.now()).collect::<Vec<_>>();
     assert_eq!(now(&with), now(&without));
 }
 
@@ -175,7 +175,7 @@ fn a_frontend_without_usable_backends_has_a_table_of_nobody() {
         let mut none = backends(count);
         none.iter_mut().for_each(|c| c.usable = false);
         let table = build(1, &none);
-        assert_eq!(table.slots().len(), index(slots_for(index(count))));
+        assert_eq!(table.len(), index(slots_for(index(count))));
         for slot in table.slots() {
             assert_eq!(slot.now(), None);
             assert_eq!(slot.next().is_some(), count > 0, "who has the old flows");
@@ -189,9 +189,9 @@ fn when_nobody_is_usable_any_more_next_has_the_old_flows() {
     let mut none = all.clone();
     none.iter_mut().for_each(|c| c.usable = false);
     let (before, after) = (build(1, &all), build(1, &none));
-    let pairs = before.slots().iter().zip(after.slots());
+    let pairs = before.slots().zip(after.slots());
     let known = pairs.filter(|(b, a)| b.now() == a.next()).count();
-    assert!(known * 100 >= after.slots().len() * 95, "{known}");
+    assert!(known * 100 >= after.len() * 95, "{known}");
 }
 
 #[test]
@@ -200,7 +200,6 @@ fn a_lone_backend_has_all_slots_and_nobody_is_next() {
     assert!(
         table
             .slots()
-            .iter()
             .all(|s| s.now() == Some(0) && s.next().is_none())
     );
 }
@@ -210,10 +209,9 @@ fn frontends_with_the_same_backends_differ_by_their_seed() {
     let (one, other) = (build(1, &backends(10)), build(2, &backends(10)));
     let same = one
         .slots()
-        .iter()
         .zip(other.slots())
         .filter(|(a, b)| a.now() == b.now());
-    let share = same.count() * 100 / one.slots().len();
+    let share = same.count() * 100 / one.len();
     assert!((7..=13).contains(&share), "{share} % alike, 10 % by chance");
 }
 
@@ -222,7 +220,7 @@ fn pairs_of_now_and_next_are_spread_too() {
     // What a lost backend had must not all fall on one neighbour.
     let table = build(5, &backends(8));
     let mut after = vec![0; 8];
-    for slot in table.slots().iter().filter(|slot| slot.now() == Some(0)) {
+    for slot in table.slots().filter(|slot| slot.now() == Some(0)) {
         after[slot.next().unwrap()] += 1;
     }
     assert_eq!(after[0], 0);
@@ -235,10 +233,7 @@ fn pairs_of_now_and_next_are_spread_too() {
 #[test]
 fn the_table_is_the_same_in_every_version() {
     let table = build(0x0123_4567_89ab_cdef, &backends(3));
-    let first: Vec<_> = table.slots()[..12]
-        .iter()
-        .map(|s| (s.now, s.next))
-        .collect();
+    let first: Vec<_> = table.slots().take(12).map(|s| (s.now, s.next)).collect();
     assert_eq!(first, PINNED);
     let mapped = Candidate {
         address: "::ffff:10.1.0.2".parse().unwrap(),
@@ -286,7 +281,7 @@ proptest! {
         let named = |list: &[Candidate]| -> Vec<_> {
             let table = build(seed, list);
             let name = |slot: Option<usize>| slot.map(|index| list[index]);
-            table.slots().iter().map(|s| (name(s.now()), name(s.next()))).collect()
+            table.slots().map(|s| (name(s.now()), name(s.next()))).collect()
         };
         prop_assert_eq!(named(&sorted), named(&shuffled));
     }

@@ -101,7 +101,7 @@ impl Tables {
             let endpoint = index.and_then(|index| endpoints.get(index));
             endpoint.map(|endpoint| (endpoint.pod, endpoint.node))
         };
-        let slots = table.slots().iter();
+        let slots = table.slots();
         let serving = endpoints.iter().filter(|endpoint| endpoint.serving);
         Set {
             serving: serving.map(|endpoint| endpoint.node).collect(),

@@ -210,7 +210,7 @@ impl<'a> Frontends<'a> {
             })
             .collect();
         let mut load: Vec<u32> = targets.iter().map(|_| 0).collect();
-        for now in frontend.table.slots().iter().filter_map(|slot| slot.now()) {
+        for now in frontend.table.slots().filter_map(|slot| slot.now()) {
             load[now] += 1;
         }
         let mut endpoints = BTreeMap::new();
