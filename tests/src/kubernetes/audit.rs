@@ -21,10 +21,12 @@ rules:
 - level: None
 ";
 
-/// A verb on a resource, as roles write it: `patch services/status`.
+/// A verb on a resource, as roles write it: `patch services/status`; of a role
+/// for one namespace with ` in NAMESPACE`.
 pub type Use = String;
 
-/// What was asked for and granted, and what was refused.
+/// What was asked for and granted, both with and without its namespace, and what
+/// was refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Uses {
     pub granted: BTreeSet<Use>,
@@ -35,7 +37,8 @@ pub struct Uses {
 pub(super) fn uses(log: &Path) -> Result<Uses> {
     let text = fs::read_to_string(log).with_context(|| format!("no {}", log.display()))?;
     let mut uses = Uses::default();
-    for line in text.lines() {
+    // The last line may not be written to its end yet.
+    for line in text.split_inclusive('\n').filter(|l| l.ends_with('\n')) {
         let entry: Value = serde_json::from_str(line).context("the log has JSON lines")?;
         let object = &entry["objectRef"];
         let Some(resource) = object["resource"].as_str() else {
@@ -44,10 +47,12 @@ pub(super) fn uses(log: &Path) -> Result<Uses> {
         let part = |name: &str| object[name].as_str().unwrap_or_default();
         let verb = entry["verb"].as_str().unwrap_or_default();
         let asked = name(verb, part("apiGroup"), resource, part("subresource"));
+        let namespace = part("namespace");
+        let here = within(&asked, namespace);
         if entry["responseStatus"]["code"] == 403 {
-            uses.forbidden.insert(asked);
+            uses.forbidden.insert(here);
         } else {
-            uses.granted.insert(asked);
+            uses.granted.extend([asked, here]);
         }
     }
     Ok(uses)
@@ -60,20 +65,28 @@ pub fn allowed(kubectl: &Kubectl) -> Result<BTreeSet<Use>> {
     for kind in ["clusterroles", "roles"] {
         let roles = kubectl.json(&["get", kind, all, "--all-namespaces"])?;
         for role in roles["items"].as_array().context("a list has items")? {
-            for rule in role["rules"].as_array().context("a role has rules")? {
-                for group in texts(&rule["apiGroups"]) {
-                    for resource in texts(&rule["resources"]) {
-                        for verb in texts(&rule["verbs"]) {
-                            let (resource, sub) =
-                                resource.split_once('/').unwrap_or((resource, ""));
-                            allowed.insert(name(verb, group, resource, sub));
-                        }
-                    }
-                }
+            let namespace = role["metadata"]["namespace"].as_str();
+            let rules = role["rules"].as_array().context("a role has rules")?;
+            for asked in rules.iter().flat_map(uses_of) {
+                allowed.insert(within(&asked, namespace.unwrap_or_default()));
             }
         }
     }
     Ok(allowed)
+}
+
+/// What one rule of a role allows, without a namespace.
+fn uses_of(rule: &Value) -> Vec<Use> {
+    let mut uses = Vec::new();
+    for group in texts(&rule["apiGroups"]) {
+        for resource in texts(&rule["resources"]) {
+            let (resource, sub) = resource.split_once('/').unwrap_or((resource, ""));
+            for verb in texts(&rule["verbs"]) {
+                uses.push(name(verb, group, resource, sub));
+            }
+        }
+    }
+    uses
 }
 
 fn texts(value: &Value) -> impl Iterator<Item = &str> {
@@ -93,4 +106,12 @@ fn name(verb: &str, group: &str, resource: &str, sub: &str) -> Use {
         name += &format!(" of {group}");
     }
     name
+}
+
+/// That use in a namespace; without one, as it is.
+fn within(asked: &str, namespace: &str) -> Use {
+    match namespace {
+        "" => asked.to_owned(),
+        _ => format!("{asked} in {namespace}"),
+    }
 }
