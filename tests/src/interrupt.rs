@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 
+static ARMED: AtomicBool = AtomicBool::new(false);
 static PENDING: AtomicBool = AtomicBool::new(false);
 
 /// From now on, signals are remembered and no longer end the process.
 pub fn arm() -> Result<()> {
+    if ARMED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     ctrlc::set_handler(|| PENDING.store(true, Ordering::Relaxed)).context("cannot handle Ctrl-C")
 }
 

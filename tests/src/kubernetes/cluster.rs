@@ -53,13 +53,15 @@ impl Cluster {
     /// and waits until all nodes are ready.
     ///
     /// One at a time on a machine, whoever asks: a cluster takes two gigabytes
-    /// and, while it starts, all CPUs.
+    /// and, while it starts, all CPUs. From here on Ctrl-C ends waits with an
+    /// error, so that whoever it interrupts takes the cluster down.
     pub fn up(mut spec: Spec, kube_proxy: KubeProxy, images: &[PathBuf]) -> Result<Self> {
         let tools = Tools::find(CLUSTER_TOOLS)?;
         spec.pods = 0;
         spec.agent = None;
         spec.kubernetes = Some(kube_proxy);
         let turn = turn()?;
+        interrupt::arm()?;
         let mut cluster = Self::of(Lab::up(spec)?, tools);
         cluster._turn = Some(turn);
         cluster.build(images)?;
