@@ -27,6 +27,17 @@ plain!(NodeValue);
 const _: () = assert!(size_of::<NodeValue>() == 56);
 
 impl NodeValue {
+    /// No way there is known.
+    pub const UNKNOWN: Self = Self {
+        dst_mac: [0; 6],
+        src_mac: [0; 6],
+        ifindex: 0,
+        kind: kind::UNKNOWN,
+        mtu: 0,
+        outer_dst: Addr::UNSPECIFIED,
+        outer_src: Addr::UNSPECIFIED,
+    };
+
     /// Both MACs as they lie in memory.
     #[inline(always)]
     pub const fn macs(&self) -> [u32; 3] {

@@ -11,7 +11,7 @@ use lb_common::addr::Addr;
 use lb_common::backend::BackendValue;
 use lb_common::config::Config;
 use lb_common::maps::NodeNet;
-use lb_common::node::{NodeName, NodeValue, kind};
+use lb_common::node::{NodeName, NodeValue};
 use lb_common::table::{CHUNK_SLOTS, Chunk, Slot};
 use lb_common::traffic::Traffic;
 use lb_common::vip::VipValue;
@@ -200,7 +200,7 @@ impl Target for Kernel {
             Step::RemoveNodeNet(net) => removed("NODE_NETS", maps.node_nets.remove(&net_key(net))),
             Step::RemoveNode(id) => {
                 let id = u32::from(*id);
-                written("NODES", maps.nodes.set(id, NO_NODE, 0))?;
+                written("NODES", maps.nodes.set(id, NodeValue::UNKNOWN, 0))?;
                 removed("NODE_NAMES", maps.node_names.remove(&id))
             }
         }
@@ -217,16 +217,6 @@ const NO_BACKEND: BackendValue = BackendValue {
     generation: 0,
     ifindex: 0,
     flags: 0,
-};
-
-const NO_NODE: NodeValue = NodeValue {
-    dst_mac: [0; 6],
-    src_mac: [0; 6],
-    ifindex: 0,
-    kind: kind::UNKNOWN,
-    mtu: 0,
-    outer_dst: Addr::UNSPECIFIED,
-    outer_src: Addr::UNSPECIFIED,
 };
 
 fn net_key(net: &NodeNet) -> Key<Addr> {

@@ -70,15 +70,7 @@ impl Nodes {
 }
 
 fn node_value(peer: &Peer) -> NodeValue {
-    let mut value = NodeValue {
-        dst_mac: [0; 6],
-        src_mac: [0; 6],
-        ifindex: 0,
-        kind: kind::UNKNOWN,
-        mtu: 0,
-        outer_dst: Addr::UNSPECIFIED,
-        outer_src: Addr::UNSPECIFIED,
-    };
+    let mut value = NodeValue::UNKNOWN;
     let Some(hop) = &peer.next_hop else {
         return value;
     };
