@@ -43,11 +43,11 @@ use crate::dataplane::readback::ReadError;
 use crate::dataplane::sizes::MapSizes;
 use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
-use crate::driver::bgp;
 use crate::driver::channel::{self, Channel, ChannelError, Programmed};
 use crate::driver::claims::{self, Found, Probed};
 use crate::driver::fence::{self, Findings};
 use crate::driver::peers;
+use crate::driver::{bfd, bgp};
 use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
 use crate::publish::Decided;
@@ -150,6 +150,8 @@ pub enum AgentError {
     PeersThread(#[source] io::Error),
     #[error("the thread that talks with other agents has panicked")]
     PeersPanicked,
+    #[error("cannot start the thread of BFD")]
+    Bfd(#[source] io::Error),
     #[error("cannot announce VIPs")]
     Announce(#[source] io::Error),
     #[error("cannot put the pinned maps right")]
@@ -354,7 +356,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         },
         sessions,
         routers_out,
-    );
+    )?;
 
     let starts = Starts {
         facts: facts_out,
@@ -511,10 +513,11 @@ impl Routers {
         settings: bgp::Settings,
         sessions: watch::Receiver<bgp::Wanted>,
         told: watch::Sender<Arc<report::routers::Routers>>,
-    ) -> Self {
+    ) -> Result<Self, AgentError> {
         let (quit, asked) = oneshot::channel();
-        let driver = tokio::spawn(bgp::run(settings, sessions, told, asked));
-        Self { quit, driver }
+        let bfd = bfd::start().map_err(AgentError::Bfd)?;
+        let driver = tokio::spawn(bgp::run(settings, sessions, told, bfd, asked));
+        Ok(Self { quit, driver })
     }
 
     /// Takes leave of them; it is the driver that limits how long that takes.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 pub mod announce;
+pub mod bfd_socket;
 pub mod bgp_socket;
 mod netlink;
 pub(crate) mod packet_socket;

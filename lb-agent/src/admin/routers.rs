@@ -2,7 +2,7 @@
 //! `metallb_bgp_session_up` is `corten_bgp_session_up`, with the same label.
 
 use super::text::{Kind, Text};
-use crate::report::routers::{Messages, Router, Routers};
+use crate::report::routers::{BfdRow, Messages, Router, Routers};
 
 /// Name, help, and the number.
 type Counter = (&'static str, &'static str, fn(&Messages) -> u64);
@@ -60,6 +60,54 @@ const COUNTERS: [Counter; 12] = [
     ),
 ];
 
+/// Name, kind, help, and the number. There are no echo packets.
+type OfBfd = (&'static str, Kind, &'static str, fn(&BfdRow) -> u64);
+
+const BFD: [OfBfd; 7] = [
+    (
+        "corten_bfd_session_up",
+        Kind::Gauge,
+        "Whether a BFD session is up.",
+        |bfd| u64::from(bfd.up),
+    ),
+    (
+        "corten_bfd_control_packet_input",
+        Kind::Counter,
+        "BFD control packets received.",
+        |bfd| bfd.received,
+    ),
+    (
+        "corten_bfd_control_packet_output",
+        Kind::Counter,
+        "BFD control packets sent.",
+        |bfd| bfd.sent,
+    ),
+    (
+        "corten_bfd_echo_packet_input",
+        Kind::Counter,
+        "BFD echo packets received: always 0.",
+        |_| 0,
+    ),
+    (
+        "corten_bfd_echo_packet_output",
+        Kind::Counter,
+        "BFD echo packets sent: always 0.",
+        |_| 0,
+    ),
+    (
+        "corten_bfd_session_up_events",
+        Kind::Counter,
+        "How often a BFD session came up.",
+        |bfd| bfd.ups,
+    ),
+    (
+        "corten_bfd_session_down_events",
+        Kind::Counter,
+        "How often a BFD session went down.",
+        |bfd| bfd.downs,
+    ),
+];
+
 pub(super) fn of_routers(text: &mut Text, Routers { routers }: &Routers) {
     // Some names are MetalLB's and not Prometheus' way; who has no routers has
     // none of them.
@@ -94,5 +142,18 @@ pub(super) fn of_routers(text: &mut Text, Routers { routers }: &Routers) {
     );
     for (name, help, value) in COUNTERS {
         family(name, Kind::Counter, help, &|router| value(&router.messages));
+    }
+    let with_bfd = || {
+        let all = routers.iter();
+        all.filter_map(|router| router.bfd.as_ref().map(|bfd| (router, bfd)))
+    };
+    if with_bfd().next().is_none() {
+        return;
+    }
+    for (name, kind, help, value) in BFD {
+        text.family(name, kind, help);
+        for (router, bfd) in with_bfd() {
+            text.sample(&[("peer", &router.address)], value(bfd));
+        }
     }
 }

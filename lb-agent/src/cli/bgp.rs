@@ -9,7 +9,7 @@ use super::Place;
 use super::output::{self, Output, say};
 use crate::clock;
 use crate::report::Report;
-use crate::report::routers::{Router, Routers};
+use crate::report::routers::{BfdRow, Router, Routers};
 
 /// List routers that this node has sessions with: state, and what they are told
 ///
@@ -21,7 +21,9 @@ use crate::report::routers::{Router, Routers};
 /// established, since_s, last_error: {at_s, text}, remote_asn, remote_id,
 /// hold_s, flaps, routes: [{prefix, local_pref, communities[]}], withheld:
 /// [{prefix, reason}], pending, messages: {opens: {sent, received}, …,
-/// prefixes_received, …}}]}. Times are in seconds since boot.
+/// prefixes_received, …}, bfd: {profile, state, up, since_s, diagnostic,
+/// remote_diagnostic, multihop, transmit_ms, detection_ms, sent, received, ups,
+/// downs, error}}]}. Times are in seconds since boot.
 #[derive(Debug, Args)]
 pub(super) struct Bgp {
     /// Only this peer, with its routes
@@ -78,6 +80,7 @@ fn print(routers: &[Router], whole: bool) {
         "STATE",
         "SINCE",
         "ROUTES",
+        "BFD",
         "LAST ERROR",
     ];
     let mut table = output::table(&header);
@@ -93,11 +96,19 @@ fn print(routers: &[Router], whole: bool) {
             router.state.clone(),
             format!("{} s", now_s.saturating_sub(router.since_s)),
             routes(router),
+            router
+                .bfd
+                .as_ref()
+                .map_or("none", |bfd| &bfd.state)
+                .to_owned(),
             error.map_or(String::new(), |error| error.text.clone()),
         ]);
     }
     output::print(&table);
     for router in routers.iter().filter(|_| whole) {
+        if let Some(bfd) = &router.bfd {
+            say!("{}", about(bfd, now_s));
+        }
         for route in &router.routes {
             let local = route.local_pref.map(|pref| format!(" local-pref {pref}"));
             let communities = route.communities.join(" ");
@@ -111,6 +122,31 @@ fn print(routers: &[Router], whole: bool) {
             say!("{} is not told: {}", withheld.prefix, withheld.reason);
         }
     }
+}
+
+fn about(bfd: &BfdRow, now_s: u32) -> String {
+    let hops = if bfd.multihop { ", multihop" } else { "" };
+    let mut text = format!(
+        "BFD, profile {}{hops}: {} for {} s, a packet every {} ms, the peer is gone after {} ms; \
+         {} sent, {} received, {} times up, {} times down",
+        bfd.profile,
+        bfd.state,
+        now_s.saturating_sub(bfd.since_s),
+        bfd.transmit_ms,
+        bfd.detection_ms,
+        bfd.sent,
+        bfd.received,
+        bfd.ups,
+        bfd.downs
+    );
+    if bfd.downs > 0 {
+        text += &format!("; last, this side said \"{}\"", bfd.diagnostic);
+        text += &format!(", and the peer \"{}\"", bfd.remote_diagnostic);
+    }
+    if let Some(error) = &bfd.error {
+        text += &format!("; {error}");
+    }
+    text
 }
 
 fn routes(router: &Router) -> String {

@@ -3,9 +3,10 @@
 //!
 //! ```text
 //! reconcile ──Wanted (watch)──> run ──routes (watch)──> speaker ──TCP── router
-//!                               ▲ │ ▲                      │
-//!            listener ──stream──┘ │ └─────status (mpsc)────┘
-//!                                 └──Told (watch, file)──> CLI, metrics, publish
+//!                             ▲ │ │ ▲                    │   ▲
+//!          listener ──stream──┘ │ │ └────status (mpsc)───┘   │
+//!                               │ └──Wanted──> super::bfd ──Found (watch)
+//!                               └──Told (watch, file)──> CLI, metrics, publish
 //! ```
 //!
 //! Channels to a speaker hold whole values, so none can be full for long: of
@@ -30,7 +31,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::report::routers::{Router, Routers};
+use super::bfd::{self, Want};
+use crate::report::routers::{BfdRow, Router, Routers};
 use listener::{Accepted, Listener};
 use speaker::{Orders, Speaker};
 
@@ -81,6 +83,7 @@ struct Driver {
     told: watch::Sender<Arc<Routers>>,
     routers: BTreeMap<String, Router>,
     listener: Option<Listener>,
+    bfd: bfd::Handle,
     /// The sessions that were wanted when the agent started are those that it
     /// may have had before.
     first: bool,
@@ -91,6 +94,7 @@ pub async fn run(
     settings: Settings,
     mut wanted: watch::Receiver<Wanted>,
     told: watch::Sender<Arc<Routers>>,
+    bfd: bfd::Handle,
     mut quit: Quit,
 ) {
     // A speaker that cannot say how it is waits.
@@ -103,8 +107,10 @@ pub async fn run(
         status_out,
         told,
         routers: BTreeMap::new(),
+        bfd,
         first: true,
     };
+    let mut found = driver.bfd.found.clone();
     let mut ticks = tokio::time::interval(SAY_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut news = true;
@@ -125,6 +131,10 @@ pub async fn run(
             }
             Some(status) = statuses.recv() => {
                 driver.hear(status);
+                news = true;
+            }
+            Ok(()) = found.changed() => {
+                found.mark_unchanged();
                 news = true;
             }
             accepted = accept(driver.listener.as_mut()) => driver.pass_on(accepted),
@@ -159,11 +169,11 @@ impl Driver {
             let orders = Orders {
                 routes: session.routes.clone(),
                 leaving: session.peer.leaving,
+                bfd: session.peer.bfd.as_ref().and(ends(&session.peer.peer)),
             };
             let same = |running: &Running| {
                 running.peer.peer == session.peer.peer
                     && running.peer.session == session.peer.session
-                    && running.peer.bfd == session.peer.bfd
             };
             match self.running.get_mut(name) {
                 Some(running) if same(running) => {
@@ -181,6 +191,7 @@ impl Driver {
                 None => self.start(session, orders),
             }
         }
+        self.watch();
         self.first = false;
         let peers = self.running.values().map(|running| &running.peer.peer);
         let peers: Vec<&Peer> = peers.collect();
@@ -189,23 +200,43 @@ impl Driver {
         }
     }
 
+    /// Has BFD watch those that it should. Of two peers at one address the
+    /// first one says how.
+    fn watch(&mut self) {
+        let mut wanted = bfd::Wanted::new();
+        for running in self.running.values() {
+            let peer = &running.peer;
+            let Some((ends, profile)) = ends(&peer.peer).zip(peer.bfd.as_ref()) else {
+                continue;
+            };
+            let resumes = self.first && self.settings.preserved;
+            let outlives = peer.session.graceful.is_some();
+            let want = Want::of(profile, peer.peer.ebgp_multi_hop, outlives, resumes);
+            wanted.entry(ends).or_insert(want);
+        }
+        self.bfd.wanted.send_if_modified(|last| {
+            // Whether it resumes is of one that has just begun.
+            for (ends, want) in &mut wanted {
+                let before = last.get(ends);
+                want.config.resumes = before.map_or(want.config.resumes, |b| b.config.resumes);
+            }
+            let changed = *last != wanted;
+            *last = wanted;
+            changed
+        });
+    }
+
     fn start(&mut self, session: &Session, orders: Orders) {
         let mut peer = (*session.peer).clone();
         if let Some(graceful) = &mut peer.session.graceful {
             graceful.restarted = self.first;
             graceful.preserved = self.settings.preserved || !self.first;
         }
-        if let Some(profile) = &peer.bfd {
-            tracing::warn!(
-                peer = peer.peer.name,
-                profile = profile.name,
-                "BFD is not spoken yet: that the peer is gone is noticed after the hold time"
-            );
-        }
         let (orders_out, orders_in) = watch::channel(orders);
         let (accepted, incoming) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
-        let speaker = Speaker::new(&peer, self.status_out.clone());
+        let found = self.bfd.found.clone();
+        let speaker = Speaker::new(&peer, found, self.status_out.clone());
         self.speakers
             .spawn(speaker.run(orders_in, incoming, stopped));
         let running = Running {
@@ -246,8 +277,21 @@ impl Driver {
 
     /// For the CLI, metrics, and whoever writes to the cluster.
     fn say(&mut self) {
+        let found = self.bfd.found.borrow().clone();
+        let with_bfd = |(name, router): (&String, &Router)| {
+            let peer = &self.running.get(name)?.peer;
+            let profile = peer.bfd.as_ref();
+            let bfd = profile.map(|profile| {
+                let found = ends(&peer.peer).and_then(|ends| found.get(&ends));
+                BfdRow::new(profile, found)
+            });
+            Some(Router {
+                bfd,
+                ..router.clone()
+            })
+        };
         let routers = Arc::new(Routers {
-            routers: self.routers.values().cloned().collect(),
+            routers: self.routers.iter().filter_map(with_bfd).collect(),
         });
         let folder = &self.settings.run_folder;
         if let Err(error) = routers.write(folder) {
@@ -274,6 +318,21 @@ impl Driver {
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
             tracing::warn!("not all routers took the farewell");
         }
+        // Last: a session of BGP that has ended in peace is not ended by BFD.
+        self.bfd.stop().await;
+    }
+}
+
+/// Between which BFD is spoken; none while the peer is not known.
+fn ends(peer: &Peer) -> Option<bfd::Ends> {
+    match &peer.end {
+        PeerEnd::Address(remote) => Some(bfd::Ends {
+            remote: *remote,
+            scope: 0,
+            source: peer.source_address,
+            device: peer.vrf.clone(),
+        }),
+        PeerEnd::Interface(_) => None,
     }
 }
 

@@ -193,12 +193,12 @@ pub fn endpoints(stream: &TcpStream) -> io::Result<Endpoints> {
     })
 }
 
-fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+pub(super) fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-fn same_net(one: IpAddr, other: IpAddr, mask: IpAddr) -> bool {
+pub(super) fn same_net(one: IpAddr, other: IpAddr, mask: IpAddr) -> bool {
     match (one, other, mask) {
         (IpAddr::V4(one), IpAddr::V4(other), IpAddr::V4(mask)) => {
             let bits = |address: Ipv4Addr| address.to_bits() & mask.to_bits();

@@ -5,13 +5,17 @@ use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use lb_core::bfd::State;
 use lb_core::bgp::connection::Both;
-use lb_core::bgp::peer::{State, Status};
+use lb_core::bgp::peer::{self, Status};
 use lb_core::bgp::rib::Route;
-use lb_core::config::{Peer, PeerEnd, RemoteAs};
+use lb_core::config::{BfdProfile, Peer, PeerEnd, RemoteAs};
 use lb_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use crate::driver::bfd::Found;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routers {
@@ -47,6 +51,33 @@ pub struct Router {
     /// What waits for a session.
     pub pending: usize,
     pub messages: Messages,
+    /// None: the peer has no profile.
+    pub bfd: Option<BfdRow>,
+}
+
+/// How its session of BFD is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BfdRow {
+    pub profile: String,
+    /// RFC 5880's name.
+    pub state: String,
+    pub up: bool,
+    /// In seconds since boot.
+    pub since_s: u32,
+    /// Why it went down last: what this side says, and the peer.
+    pub diagnostic: String,
+    pub remote_diagnostic: String,
+    /// Over several hops.
+    pub multihop: bool,
+    /// Between packets to the peer, and until it counts as gone.
+    pub transmit_ms: u64,
+    pub detection_ms: u64,
+    pub sent: u64,
+    pub received: u64,
+    pub ups: u64,
+    pub downs: u64,
+    /// Why it cannot be as it should.
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,7 +174,7 @@ impl Router {
             },
             vrf: peer.vrf.clone(),
             state: status.state.to_string(),
-            established: status.state == State::Established,
+            established: status.state == peer::State::Established,
             since_s: seconds(status.since),
             last_error: status.last_error.as_ref().map(|error| LastError {
                 at_s: seconds(error.at),
@@ -156,6 +187,7 @@ impl Router {
             routes: status.sent.iter().map(RouteRow::new).collect(),
             withheld: withheld.collect(),
             pending: status.pending,
+            bfd: None,
             messages: Messages {
                 opens: counters.opens.into(),
                 updates: counters.updates.into(),
@@ -180,6 +212,33 @@ impl Router {
             format!("[{}]:{}", self.address, self.port)
         } else {
             format!("{}:{}", self.address, self.port)
+        }
+    }
+}
+
+impl BfdRow {
+    #[must_use]
+    pub fn new(profile: &BfdProfile, found: Option<&Found>) -> Self {
+        let status = found.map(|found| found.status);
+        let state = status.map_or(State::Down, |status| status.state);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let echo = "echoMode is not done: packets of the session alone show a failure";
+        let echo = profile.echo_mode.then(|| echo.to_owned());
+        Self {
+            profile: profile.name.clone(),
+            state: format!("{state:?}"),
+            up: state == State::Up,
+            since_s: status.map_or(0, |status| seconds(status.since)),
+            diagnostic: status.map_or(String::new(), |s| s.diagnostic.to_string()),
+            remote_diagnostic: status.map_or(String::new(), |s| s.remote_diagnostic.to_string()),
+            multihop: found.is_some_and(|found| found.far),
+            transmit_ms: status.map_or(0, |status| millis(status.transmit)),
+            detection_ms: status.map_or(0, |status| millis(status.detection)),
+            sent: status.map_or(0, |status| status.sent),
+            received: status.map_or(0, |status| status.received),
+            ups: status.map_or(0, |status| status.ups),
+            downs: status.map_or(0, |status| status.downs),
+            error: found.and_then(|found| found.error.clone()).or(echo),
         }
     }
 }

@@ -15,6 +15,8 @@ use crate::time::Timestamp;
 
 /// A session that is not up is not to be a load (section 6.8.3).
 const SLOW: Duration = Duration::from_secs(1);
+/// For the peer's next packet, by which the session before this one is known.
+const LISTEN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -26,6 +28,9 @@ pub struct Config {
     pub multiplier: u8,
     /// The other side speaks first.
     pub passive: bool,
+    /// What this session is about goes on without whoever computes it: the
+    /// session of the one before is taken up, if the peer still has it.
+    pub resumes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +48,8 @@ pub struct Status {
     pub state: State,
     pub since: Timestamp,
     pub diagnostic: Diagnostic,
+    /// As the peer said last; down, if it says nothing.
+    pub remote_state: State,
     pub remote_diagnostic: Diagnostic,
     /// As they are now.
     pub transmit: Duration,
@@ -62,11 +69,31 @@ pub struct Session {
     remote: Option<Remote>,
     /// A poll is under way, until its end is heard.
     polling: bool,
+    /// What the peer goes by until then: it may not know other intervals yet
+    /// (section 6.8.3).
+    known: Intervals,
+    /// The session that the peer has may be taken up.
+    listening: bool,
     send_at: Option<Timestamp>,
     detect_at: Option<Timestamp>,
     jitter: Jitter,
     outputs: VecDeque<Output>,
     status: Status,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Intervals {
+    desired_tx: Duration,
+    required_rx: Duration,
+}
+
+impl Intervals {
+    const fn of(config: &Config) -> Self {
+        Self {
+            desired_tx: config.desired_tx,
+            required_rx: config.required_rx,
+        }
+    }
 }
 
 /// What the last packet said.
@@ -88,6 +115,7 @@ impl Session {
             state: State::Down,
             since: now,
             diagnostic: Diagnostic::None,
+            remote_state: State::Down,
             remote_diagnostic: Diagnostic::None,
             transmit: SLOW,
             detection: Duration::ZERO,
@@ -103,7 +131,9 @@ impl Session {
             diagnostic: Diagnostic::None,
             remote: None,
             polling: false,
-            send_at: (!config.passive).then_some(now),
+            known: Intervals::of(&config),
+            listening: config.resumes,
+            send_at: (!config.passive).then_some(if config.resumes { now + LISTEN } else { now }),
             detect_at: None,
             jitter: Jitter::new(seed),
             outputs: VecDeque::new(),
@@ -116,6 +146,37 @@ impl Session {
         self.discriminator
     }
 
+    /// Goes on with other intervals, which the peer is told by a poll.
+    pub fn configure(&mut self, config: Config, now: Timestamp) {
+        self.config = config;
+        if self.state != State::Up {
+            self.known = Intervals::of(&config);
+            return;
+        }
+        // What is slower holds for this side once the peer knows it.
+        self.known = Intervals {
+            desired_tx: self.known.desired_tx.min(config.desired_tx),
+            required_rx: self.known.required_rx.max(config.required_rx),
+        };
+        self.polling = true;
+        if self.may_send() {
+            self.send_soon(now);
+        }
+    }
+
+    /// The packet again, where no answer came.
+    pub fn say_again(&mut self, now: Timestamp) {
+        if self.may_send() {
+            self.send_soon(now);
+        }
+    }
+
+    /// The peer knows the intervals that hold.
+    #[must_use]
+    pub const fn is_agreed(&self) -> bool {
+        !self.polling
+    }
+
     /// One that is for this session, as its discriminator or its addresses say.
     pub fn handle_packet(&mut self, packet: &Packet, now: Timestamp) {
         let mine = packet.your_discriminator;
@@ -123,6 +184,7 @@ impl Session {
             return;
         }
         self.status.received += 1;
+        self.status.remote_state = packet.state;
         self.status.remote_diagnostic = packet.diagnostic;
         let first = self.remote.is_none();
         self.remote = Some(Remote {
@@ -133,10 +195,16 @@ impl Session {
             multiplier: packet.multiplier,
             demand: packet.demand,
         });
-        if packet.r#final {
+        if packet.r#final && self.polling {
             self.polling = false;
+            self.known = Intervals::of(&self.config);
         }
-        self.react(packet.state, now);
+        let listening = core::mem::replace(&mut self.listening, false);
+        if listening && mine != 0 && packet.state == State::Up {
+            self.change(State::Up, Diagnostic::None, now);
+        } else {
+            self.react(packet.state, now);
+        }
         let detection = self.detection();
         self.detect_at = Some(now + detection);
         self.status.detection = detection;
@@ -187,6 +255,7 @@ impl Session {
                 self.status.ups += 1;
                 // The interval becomes another one (section 6.8.3).
                 self.polling = true;
+                self.known = Intervals::of(&self.config);
                 self.outputs.push_back(Output::Up);
             }
             (State::Up, _) => {
@@ -220,6 +289,7 @@ impl Session {
             self.detect_at = None;
             // Section 6.8.1: it may come back as another one.
             self.remote = None;
+            self.status.remote_state = State::Down;
             if matches!(self.state, State::Init | State::Up) {
                 self.change(State::Down, Diagnostic::DetectionTimeExpired, now);
             }
@@ -228,6 +298,7 @@ impl Session {
             }
         }
         if self.send_at.is_some_and(|at| at <= now) {
+            self.listening = false;
             self.send_soon(now);
         }
     }
@@ -255,18 +326,27 @@ impl Session {
         }
     }
 
+    /// As the peer knows it.
+    fn known_tx(&self) -> Duration {
+        if self.state == State::Up {
+            self.known.desired_tx
+        } else {
+            self.desired_tx()
+        }
+    }
+
     /// Between two packets, before chance is taken off.
     fn interval(&self) -> Duration {
         let asked = self
             .remote
             .map_or(Duration::ZERO, |remote| remote.required_rx);
-        self.desired_tx().max(asked)
+        self.known_tx().max(asked)
     }
 
     /// Section 6.8.4: by the peer's multiplier.
     fn detection(&self) -> Duration {
         self.remote.map_or(Duration::ZERO, |remote| {
-            let agreed = self.config.required_rx.max(remote.desired_tx);
+            let agreed = self.known.required_rx.max(remote.desired_tx);
             agreed * u32::from(remote.multiplier)
         })
     }

@@ -28,6 +28,12 @@ pub use status::{LastError, State, Status};
 /// After the first failure; doubled until the longest.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(32);
+/// For BFD to come up before a peer is called. Some peers take a session that
+/// opens before BFD is up for one that fails at once. One that speaks no BFD is
+/// called then all the same, as the other implementations do.
+const BFD_AWAITED: Duration = Duration::from_secs(3);
+/// For BFD to come up again after it went down.
+const BFD_MISSED: Duration = Duration::from_secs(30);
 
 /// Who made the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +67,19 @@ pub enum Output {
     Down(String),
 }
 
+/// What BFD knows of a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Nobody watches, or somebody at the peer ended that.
+    #[default]
+    Unwatched,
+    /// It has not come up yet.
+    Awaited,
+    Up,
+    /// It was up. That means nothing where the peer had ended it before.
+    Down,
+}
+
 /// How a peer is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
@@ -86,8 +105,9 @@ pub struct Peer {
     wanted: Arc<Routes>,
     rib: RibOut,
     draining: Option<Draining>,
-    /// BFD says that the peer is not there.
-    unreachable: bool,
+    reach: Reach,
+    /// Not called before, as BFD is not up.
+    call_at: Option<Timestamp>,
     stopped: bool,
     jitter: Jitter,
     outputs: VecDeque<Output>,
@@ -125,7 +145,8 @@ impl Peer {
             wanted: Arc::default(),
             rib: RibOut::default(),
             draining: None,
-            unreachable: false,
+            reach: Reach::Unwatched,
+            call_at: None,
             stopped: false,
             jitter: Jitter::new(seed),
             outputs: VecDeque::new(),
@@ -213,17 +234,28 @@ impl Peer {
     }
 
     /// What BFD found. A peer that it lost is not called before it is found
-    /// again (RFC 5882 section 4.3).
-    pub fn handle_bfd(&mut self, reachable: bool, now: Timestamp) {
-        self.unreachable = !reachable;
-        if reachable {
-            if self.idle() {
-                self.retry_at = Some(now);
-                self.handle_timeout(now);
-            }
+    /// again (RFC 5882 section 4.3), or may have ceased to speak BFD.
+    pub fn handle_bfd(&mut self, reach: Reach, now: Timestamp) {
+        let before = core::mem::replace(&mut self.reach, reach);
+        if before == reach {
             return;
         }
-        self.end_all(&Notification::new(Kind::BFD_DOWN), now);
+        match reach {
+            Reach::Awaited => self.call_at = Some(now + BFD_AWAITED),
+            Reach::Unwatched | Reach::Up => {
+                self.call_at = None;
+                self.backoff = RETRY;
+                if self.idle() {
+                    self.retry_at = Some(now);
+                }
+            }
+            Reach::Down if before != Reach::Up => {}
+            Reach::Down => {
+                self.call_at = Some(now + BFD_MISSED);
+                self.end_all(&Notification::new(Kind::BFD_DOWN), now);
+            }
+        }
+        self.handle_timeout(now);
     }
 
     pub fn stop(&mut self, stop: &Stop, now: Timestamp) {
@@ -255,7 +287,7 @@ impl Peer {
         if over.is_some() {
             self.tell();
         }
-        if self.idle() && self.retry_at.is_some_and(|at| at <= now) {
+        if self.idle() && self.may_call_at().is_some_and(|at| at <= now) {
             self.retry_at = None;
             self.dialing = true;
             self.since = now;
@@ -272,7 +304,7 @@ impl Peer {
     pub fn deadline(&self) -> Option<Timestamp> {
         let links = self.links.iter().flatten();
         let timers = links.filter_map(|link| link.connection.deadline());
-        let retry = self.retry_at.filter(|_| self.idle());
+        let retry = self.may_call_at().filter(|_| self.idle());
         let drained = self.draining.as_ref().and_then(|draining| draining.until);
         timers.chain(retry).chain(drained).min()
     }
@@ -280,7 +312,12 @@ impl Peer {
     /// Nothing is under way, and something may be.
     fn idle(&self) -> bool {
         let quiet = self.links.iter().all(Option::is_none);
-        quiet && !self.dialing && !self.stopped && !self.unreachable
+        quiet && !self.dialing && !self.stopped
+    }
+
+    fn may_call_at(&self) -> Option<Timestamp> {
+        let retry_at = self.retry_at?;
+        Some(self.call_at.map_or(retry_at, |at| at.max(retry_at)))
     }
 
     const fn slot(&mut self, side: Side) -> &mut Option<Link> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::bgp::Peer;
-use lb_core::bgp::peer::{Output, Side, Stop};
+use lb_core::bgp::peer::{Output, Reach, Side, Stop};
 use lb_core::bgp::rib::Routes;
 use lb_core::config::{self, PeerEnd};
 use lb_core::desired::BgpPeer;
@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
+use super::super::bfd::{AllFound, Ends, Found};
 use crate::errors::one_line;
 use crate::net::bgp_socket::{self, Dial};
 use crate::report::routers::Router;
@@ -31,6 +32,8 @@ const READ_MOST: usize = 16 * 1024;
 pub(super) struct Orders {
     pub(super) routes: Arc<Routes>,
     pub(super) leaving: bool,
+    /// The session of BFD that tells whether the peer is there.
+    pub(super) bfd: Option<Ends>,
 }
 
 pub(super) struct Speaker {
@@ -40,6 +43,10 @@ pub(super) struct Speaker {
     sockets: [Option<Socket>; 2],
     dialing: Option<JoinHandle<Result<TcpStream, String>>>,
     status: mpsc::Sender<Router>,
+    found: watch::Receiver<AllFound>,
+    bfd: Option<Ends>,
+    /// How often BFD has lost the peer, as far as was acted on.
+    losses: u64,
 }
 
 #[derive(Debug)]
@@ -57,13 +64,20 @@ const fn slot(side: Side) -> usize {
 }
 
 impl Speaker {
-    pub(super) fn new(peer: &BgpPeer, status: mpsc::Sender<Router>) -> Self {
+    pub(super) fn new(
+        peer: &BgpPeer,
+        found: watch::Receiver<AllFound>,
+        status: mpsc::Sender<Router>,
+    ) -> Self {
         Self {
             machine: Peer::new(peer.session.clone(), random::number(), clock::now()),
             peer: peer.peer.clone(),
             sockets: [None, None],
             dialing: None,
             status,
+            found,
+            bfd: None,
+            losses: 0,
         }
     }
 
@@ -97,6 +111,7 @@ impl Speaker {
                 }
                 ready = ready(active.as_ref()) => self.work(Side::Active, ready, &mut buffer),
                 ready = ready(passive.as_ref()) => self.work(Side::Passive, ready, &mut buffer),
+                Ok(()) = self.found.changed() => self.watched(),
                 // Whoever ends this says how, and that is heard first.
                 Ok(()) = orders.changed() => self.advertise(&mut orders),
                 dialed = dialed(self.dialing.as_mut()) => self.dialed(dialed),
@@ -114,8 +129,36 @@ impl Speaker {
     }
 
     fn advertise(&mut self, orders: &mut watch::Receiver<Orders>) {
-        let Orders { routes, leaving } = orders.borrow_and_update().clone();
+        let Orders {
+            routes,
+            leaving,
+            bfd,
+        } = orders.borrow_and_update().clone();
         self.machine.advertise(routes, leaving, clock::now());
+        if self.bfd != bfd {
+            self.bfd = bfd;
+            self.losses = 0;
+            self.watched();
+        }
+    }
+
+    /// Does what follows from what BFD found.
+    fn watched(&mut self) {
+        let all = self.found.borrow_and_update().clone();
+        let now = clock::now();
+        let Some(ends) = &self.bfd else {
+            self.machine.handle_bfd(Reach::Unwatched, now);
+            return;
+        };
+        let found = all.get(ends);
+        let losses = found.map_or(0, |found| found.status.downs);
+        // It may be up again already.
+        if losses > self.losses {
+            self.machine.handle_bfd(Reach::Down, now);
+        }
+        self.losses = losses;
+        let reach = found.map_or(Reach::Awaited, Found::reach);
+        self.machine.handle_bfd(reach, now);
     }
 
     /// Does what the machine says.

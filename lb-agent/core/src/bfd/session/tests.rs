@@ -17,6 +17,7 @@ fn config(millis: u64) -> Config {
         required_rx: Duration::from_millis(millis),
         multiplier: 3,
         passive: false,
+        resumes: false,
     }
 }
 
@@ -158,6 +159,64 @@ fn a_passive_side_waits_until_it_is_spoken_to() {
     let mut link = Link::new([config(100), passive], 1);
     link.run(Duration::from_millis(50));
     assert_eq!(link.states(), [State::Up; 2]);
+}
+
+#[test]
+fn other_intervals_are_agreed_on_without_a_failure() {
+    let mut link = Link::new([config(100), config(100)], 3);
+    link.run(Duration::from_secs(2));
+    let now = link.now;
+    link.ends[0].configure(config(1000), now);
+    // As fast as before until the other side knows.
+    link.sent[0].clear();
+    assert!(!link.ends[0].is_agreed());
+    link.run(Duration::from_millis(5));
+    assert!(link.ends[0].is_agreed());
+    link.run(Duration::from_secs(10));
+    assert!(link.sent[0].len() <= 16, "{}", link.sent[0].len());
+    assert_eq!(
+        link.ends[1].status().detection,
+        Duration::from_secs(3),
+        "by what the slow side wants"
+    );
+    let now = link.now;
+    link.ends[0].configure(config(50), now);
+    link.run(Duration::from_secs(10));
+    let detection = link.ends[1].status().detection;
+    assert_eq!(detection, Duration::from_millis(300));
+    assert_eq!(link.ends.each_ref().map(|end| end.status().downs), [0, 0]);
+}
+
+/// One that is started anew while the peer still has the session goes on with
+/// it, and the peer sees nothing.
+#[test]
+fn a_session_is_taken_up_again_by_the_next_one() {
+    let resumes = Config {
+        resumes: true,
+        ..config(100)
+    };
+    for (away, downs) in [(5, 0), (40, 1)] {
+        let mut link = Link::new([resumes, config(100)], 5);
+        link.run(Duration::from_secs(4));
+        let slow = Config {
+            desired_tx: Duration::from_secs(10),
+            ..resumes
+        };
+        let now = link.now;
+        link.ends[0].configure(slow, now);
+        link.run(Duration::from_millis(20));
+        assert!(link.ends[0].is_agreed());
+        // Nobody is there.
+        link.loss = [100, 100];
+        link.run(Duration::from_secs(away));
+        link.loss = [0, 0];
+        link.ends[0] = Session::new(resumes, 11, 9, link.now);
+        link.run(Duration::from_secs(5));
+        assert_eq!(link.states(), [State::Up; 2]);
+        assert_eq!(link.ends[1].status().downs, downs, "away {away} s");
+        let detection = link.ends[1].status().detection;
+        assert_eq!(detection, Duration::from_millis(300));
+    }
 }
 
 #[test]

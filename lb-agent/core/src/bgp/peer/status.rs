@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::super::connection::Counters;
 use super::super::rib::{Routes, Withheld};
-use super::{Peer, Side};
+use super::{Peer, Reach, Side};
 use crate::time::Timestamp;
 
 /// RFC 4271 section 8.2.2.
@@ -69,7 +69,7 @@ impl Peer {
             State::OpenSent
         } else if self.dialing {
             State::Connect
-        } else if self.stopped || self.unreachable {
+        } else if self.stopped || self.reach == Reach::Down {
             State::Idle
         } else {
             State::Active

@@ -347,15 +347,44 @@ fn a_peer_is_left_with_words() {
 #[test]
 fn a_peer_that_bfd_lost_is_left_and_called_when_it_is_found() {
     let mut peer = established(config(1), &open());
-    peer.handle_bfd(false, at(100));
+    peer.handle_bfd(Reach::Up, at(50));
+    assert_eq!(said(&mut peer), [""; 0]);
+    peer.handle_bfd(Reach::Down, at(100));
     let lines = said(&mut peer);
     assert_eq!(
         lines[..2],
         ["Active > Cease/BFD Down (6/10)", "Close(Active)"]
     );
-    assert_eq!(peer.deadline(), None);
     assert_eq!(peer.state(), State::Idle);
-    peer.handle_bfd(true, at(5000));
+    peer.handle_timeout(at(4000));
+    peer.handle_bfd(Reach::Up, at(5000));
+    assert_eq!(said(&mut peer), ["Connect"]);
+    // One that speaks no BFD any more is not lost for ever.
+    let mut peer = established(config(1), &open());
+    peer.handle_bfd(Reach::Down, at(100));
+    said(&mut peer);
+    assert_eq!(peer.deadline(), Some(at(30_100)));
+    peer.handle_timeout(at(30_100));
+    assert_eq!(said(&mut peer), ["Connect"]);
+}
+
+#[test]
+fn a_peer_is_called_when_bfd_is_up_and_after_a_while_without() {
+    let new = || {
+        let mut peer = Peer::new(config(1), 1, at(0));
+        peer.handle_bfd(Reach::Awaited, at(0));
+        assert_eq!(said(&mut peer), [""; 0]);
+        assert_eq!(peer.deadline(), Some(at(3000)));
+        peer
+    };
+    let mut peer = new();
+    peer.handle_bfd(Reach::Up, at(1200));
+    assert_eq!(said(&mut peer), ["Connect"]);
+    let mut peer = new();
+    peer.handle_timeout(at(3000));
+    assert_eq!(said(&mut peer), ["Connect"]);
+    let mut peer = new();
+    peer.handle_bfd(Reach::Unwatched, at(100));
     assert_eq!(said(&mut peer), ["Connect"]);
 }
 
