@@ -2,6 +2,7 @@
 //! writes is in one folder.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -107,6 +108,35 @@ impl Frr {
         hops.sort();
         Ok(hops)
     }
+
+    /// The next hops of an address, in order: those that are installed. IPv6
+    /// next hops are link-local there, so what BGP knows is asked.
+    pub fn bgp_next_hops(&self, address: IpAddr) -> Result<Vec<String>> {
+        let prefix = host_prefix(address);
+        if address.is_ipv4() {
+            return self.next_hops(&prefix);
+        }
+        let route = self.json(&format!("show bgp ipv6 unicast {prefix}"))?;
+        let paths = route["paths"].as_array().into_iter().flatten();
+        let used =
+            paths.filter(|path| path["multipath"] == true || path["bestpath"]["overall"] == true);
+        let hops = used.filter_map(|path| {
+            let hops = path["nexthops"].as_array()?.iter();
+            let global = hops.clone().find(|hop| hop["scope"] == "global");
+            let hop = global.or_else(|| hops.clone().next())?;
+            hop["ip"].as_str().map(str::to_owned)
+        });
+        let mut hops: Vec<String> = hops.collect();
+        hops.sort();
+        Ok(hops)
+    }
+}
+
+/// A prefix of one address.
+#[must_use]
+pub fn host_prefix(address: IpAddr) -> String {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    format!("{address}/{length}")
 }
 
 /// How FRR names the family of a prefix: for routes, and for BGP.

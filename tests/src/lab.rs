@@ -14,6 +14,7 @@
 pub mod address;
 mod bgp;
 mod link;
+mod lost;
 pub mod manifests;
 mod node;
 mod pod;
@@ -31,6 +32,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+pub use self::lost::Loss;
 pub use self::manifests::{Endpoint, Manifests};
 pub use self::node::{BPFFS_VARIABLE, Node};
 pub use self::pod::Pod;

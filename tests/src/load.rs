@@ -5,6 +5,7 @@
 //! known of them; others ask for a copy.
 
 mod flood;
+mod probe;
 mod spread;
 mod talk;
 
@@ -21,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 pub use self::flood::Flooding;
+pub use self::probe::{Probe, Seen};
 pub use self::spread::{Spread, spread};
 use crate::lab::Lab;
 use crate::lab::manifests::Protocol;

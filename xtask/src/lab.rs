@@ -53,7 +53,7 @@ pub(crate) struct Up {
     #[arg(long)]
     routed: bool,
     /// As --routed, and the router learns by BGP from the agents where the
-    /// VIPs are (FRR)
+    /// VIPs are, and by BFD which nodes are gone (FRR)
     #[arg(long, conflicts_with_all = ["kubernetes", "manifests", "no_agents"])]
     bgp: bool,
     /// Make nodes and pods compute checksums themselves (`ethtool -K … tx off`)
@@ -180,6 +180,7 @@ impl Up {
             spec.wire = Wire::Routed;
         }
         spec.bgp = self.bgp;
+        spec.bfd = self.bgp;
         if self.no_offload {
             spec.offload = Offload::Off;
         }

@@ -105,7 +105,7 @@ impl Manifests {
             excluded_nodes: BTreeSet::new(),
             more: spec
                 .bgp
-                .then(|| ("bgp.yaml".to_owned(), bgp::objects(spec.nodes)))
+                .then(|| ("bgp.yaml".to_owned(), bgp::objects(spec)))
                 .into_iter()
                 .collect(),
             services: vec![nginx, echo_udp],

@@ -1,6 +1,7 @@
 //! A node: a namespace with a bpffs of its own and an agent.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -43,6 +44,15 @@ impl<'a> Node<'a> {
     #[must_use]
     pub fn address(self) -> Pair {
         address::node(self.lab.spec.wire, self.number).address
+    }
+
+    /// Its address of the same family.
+    #[must_use]
+    pub fn address_like(self, other: IpAddr) -> IpAddr {
+        match other {
+            IpAddr::V4(_) => self.address().v4.into(),
+            IpAddr::V6(_) => self.address().v6.into(),
+        }
     }
 
     #[must_use]

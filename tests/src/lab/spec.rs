@@ -35,6 +35,13 @@ pub struct Spec {
     /// The router runs FRR, and learns by BGP where the VIPs are.
     #[serde(default)]
     pub bgp: bool,
+    /// And watches the nodes by BFD, as they watch it: a packet every 100 ms,
+    /// of which three are missed.
+    #[serde(default)]
+    pub bfd: bool,
+    /// The hold time of the sessions of BGP, in seconds.
+    #[serde(default)]
+    pub bgp_hold_s: Option<u16>,
 }
 
 /// What kube-proxy writes its rules with.
@@ -89,6 +96,8 @@ impl Spec {
             manifests: None,
             kubernetes: None,
             bgp: false,
+            bfd: false,
+            bgp_hold_s: None,
         }
     }
 
@@ -137,6 +146,7 @@ impl Spec {
                 "a cluster has pods and agents of its own"
             );
         }
+        ensure!(!self.bfd || self.bgp, "BFD watches sessions of BGP");
         ensure!(
             !self.bgp || self.wire == Wire::Routed,
             "BGP needs a router between the client and the nodes"

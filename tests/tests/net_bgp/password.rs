@@ -1,0 +1,67 @@
+//! Passwords (TCP MD5).
+
+use anyhow::ensure;
+use lb_tests::lab::Lab;
+use lb_tests::{require, wait};
+
+use super::{LIMIT, logs, spec, wait_next_hops};
+
+/// Passwords: the right one, another, none where the router wants one.
+#[test]
+fn a_session_with_a_password_needs_the_same_one() {
+    if !require::root("net") {
+        return;
+    }
+    let mut spec = spec("bgpmd5");
+    spec.nodes = 1;
+    spec.pods = 1;
+    let mut lab = Lab::up(spec).expect("the lab comes up");
+    wait_next_hops(&lab, &[1]);
+    let frr = lab.frr();
+    let peer = lab.node(1).address().v4.to_string();
+    let neighbor = format!("neighbor {peer} password right");
+    frr.commands(&["configure terminal", "router bgp 64512", &neighbor])
+        .expect("configured");
+    let state = |expected: &str| {
+        wait::until_ok(
+            LIMIT,
+            &format!("the router's session is {expected}"),
+            || {
+                let rows = lab.node(1).ask(&["bgp", "router-node1-ipv4"])?;
+                let router = &rows["routers"][0];
+                let up = router["established"] == true;
+                ensure!(up == (expected == "there"), "{router}");
+                Ok(router["last_error"]["text"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned())
+            },
+        )
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", logs(&lab)))
+    };
+    state("gone");
+    let plain = lab.manifests.more["bgp.yaml"].clone();
+    let with = |password: &str| {
+        let line = format!("  enableGracefulRestart: true\n  password: {password}\n");
+        plain.replacen("  enableGracefulRestart: true\n", &line, 1)
+    };
+    let write = |lab: &Lab, text: String| {
+        let file = lab.manifest_folder().join("bgp.yaml");
+        let new = lab.folder().join("bgp.yaml.new");
+        std::fs::write(&new, text).expect("written");
+        std::fs::rename(new, file).expect("renamed");
+    };
+    write(&lab, with("right"));
+    state("there");
+    write(&lab, with("wrong"));
+    state("gone");
+    wait::until_ok(LIMIT, "the reason is said", || {
+        let rows = lab.node(1).ask(&["bgp", "router-node1-ipv4"])?;
+        let text = rows["routers"][0]["last_error"]["text"].to_string();
+        ensure!(text.contains("another password"), "{text}");
+        Ok(())
+    })
+    .expect("a reason");
+    lab.manifests.more.clear();
+    lab.down().expect("the lab goes");
+}
