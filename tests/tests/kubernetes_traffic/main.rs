@@ -1,128 +1,24 @@
 //! Traffic through a VIP of a real cluster, while Corten itself is replaced,
-//! the API server is away, and beside kube-proxy in each of its modes.
+//! the API server is away, administrators make mistakes, and beside kube-proxy
+//! in each of its modes.
 
-use std::net::{IpAddr, SocketAddr};
+mod trial;
+mod trouble;
+
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::kubernetes::corten::{NAMESPACE, wait_addresses};
-use lb_tests::kubernetes::{Cluster, NEXT_IMAGE, images, workload};
-use lb_tests::lab::{ECHO_UDP_PORT, KubeProxy, NGINX_PORT, Spec};
-use lb_tests::load::{Load, Tally, Target, spread};
+use lb_tests::kubernetes::corten::NAMESPACE;
+use lb_tests::kubernetes::{Cluster, NEXT_IMAGE};
+use lb_tests::lab::{KubeProxy, NGINX_PORT};
+use lb_tests::load::Tally;
 use lb_tests::{require, wait};
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(60);
-/// Of each address.
-const CONNECTIONS: usize = 50;
-const UDP_FLOWS: usize = 5;
-const ANSWERS: u64 = 6;
-const NEW_FLOWS: u32 = 90;
+use trial::{LIMIT, Trial};
+
 /// How long the API server is away.
 const AWAY: Duration = Duration::from_secs(60);
-
-const POOL: &str = "
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata: { name: default, namespace: metallb-system }
-spec: { addresses: [192.0.2.80-192.0.2.99, '2001:db8:0:2::80-2001:db8:0:2::99'] }
----
-apiVersion: metallb.io/v1beta1
-kind: L2Advertisement
-metadata: { name: default, namespace: metallb-system }
-";
-
-struct Trial {
-    cluster: Cluster,
-    vips: Vec<IpAddr>,
-}
-
-impl Trial {
-    /// A cluster with Corten, a pod on each node and a Service in front of
-    /// them, with further lines for its `spec` or `metadata`.
-    fn start(prefix: &str, kube_proxy: KubeProxy) -> Self {
-        let spec = Spec::for_cluster(prefix).expect("programs are built");
-        let images = images().expect("images are built");
-        let cluster = Cluster::up(spec, kube_proxy, &images).expect("it comes up");
-        cluster.install().expect("Corten is installed");
-        let kubectl = cluster.kubectl();
-        kubectl.apply(POOL).expect("applied");
-        kubectl.apply(&workload::echo_pods()).expect("applied");
-        kubectl
-            .apply(&workload::echo_service("echo", ""))
-            .expect("applied");
-        cluster
-            .wait_rollout("default", "daemonset/echo")
-            .expect("rolled out");
-        // As another load balancer has left them: they are kept.
-        let status = "{\"status\":{\"loadBalancer\":{\"ingress\":[\
-             {\"ip\":\"192.0.2.80\",\"ipMode\":\"VIP\"},\
-             {\"ip\":\"2001:db8:0:2::80\",\"ipMode\":\"VIP\"}]}}}";
-        let patch = ["patch", "service", "echo", "--subresource=status"];
-        let how = ["--type=merge", "--patch", status];
-        kubectl.run(&[&patch[..], &how].concat()).expect("patched");
-        let vips = wait_addresses(&cluster, "echo").expect("addresses");
-        assert_eq!(vips.len(), 2, "one of each family: {vips:?}");
-        let trial = Self { cluster, vips };
-        trial.wait_all_pods();
-        trial
-    }
-
-    fn targets(&self) -> Vec<Target> {
-        let mut targets = Vec::new();
-        for vip in &self.vips {
-            let tcp = Target::tcp(SocketAddr::new(*vip, NGINX_PORT));
-            let udp = Target::udp(SocketAddr::new(*vip, ECHO_UDP_PORT));
-            targets.extend(std::iter::repeat_n(tcp, CONNECTIONS));
-            targets.extend(std::iter::repeat_n(udp, UDP_FLOWS));
-        }
-        targets
-    }
-
-    /// Waits until every pod gets new flows, TCP and UDP, of both families,
-    /// and sees the client's address.
-    fn wait_all_pods(&self) {
-        let client = self.cluster.lab().client();
-        for vip in &self.vips {
-            for target in [
-                Target::tcp(SocketAddr::new(*vip, NGINX_PORT)),
-                Target::udp(SocketAddr::new(*vip, ECHO_UDP_PORT)),
-            ] {
-                let what = format!("all pods answer at {target:?}");
-                let waited = wait::until_ok(LIMIT, &what, || -> Result<()> {
-                    let found = spread(&client, target, NEW_FLOWS)?;
-                    ensure!(found.lost + found.masked == 0, "{found:?}");
-                    ensure!(found.by_pod.len() == 3, "{found:?}");
-                    Ok(())
-                });
-                waited.unwrap_or_else(|error| {
-                    panic!("{error:#}\n{}", self.cluster.agent_logs());
-                });
-            }
-        }
-    }
-
-    fn load(&self) -> Load {
-        let client = self.cluster.lab().client();
-        Load::start(&client, self.targets()).expect("traffic")
-    }
-
-    /// Every flow lives, was never silent, and kept its pod.
-    fn check(&self, load: &Load, change: &str) {
-        load.wait_for_answers(ANSWERS)
-            .unwrap_or_else(|error| panic!("after {change}: {error:#}"));
-        let tally = Tally::of(load.look().expect("traffic runs"));
-        assert!(
-            tally.is_clean(),
-            "after {change}: {tally:?}\n{}",
-            self.cluster.agent_logs()
-        );
-    }
-
-    fn kubectl(&self, arguments: &[&str]) -> String {
-        self.cluster.kubectl().run(arguments).expect("kubectl")
-    }
-}
 
 #[test]
 fn nothing_is_lost_while_corten_is_replaced_or_the_api_server_is_away() {
@@ -174,7 +70,7 @@ fn nothing_is_lost_while_corten_is_replaced_or_the_api_server_is_away() {
     assert!(tally.is_clean(), "{tally:?}");
 }
 
-fn wait_another_agent(cluster: &Cluster, node: u8, killed: u32) {
+pub(crate) fn wait_another_agent(cluster: &Cluster, node: u8, killed: u32) {
     let what = format!("the kubelet of node{node} starts another agent");
     wait::until_ok(LIMIT, &what, || {
         let pid = cluster.agent_pid(node)?;
