@@ -51,7 +51,7 @@ pub fn images() -> Result<Vec<PathBuf>> {
     for path in &paths {
         ensure!(
             path.is_file(),
-            "no {}: `cargo xtask test --kubernetes` builds it",
+            "no {}: `cargo xtask test` builds it, if it is not told which tests to run",
             path.display()
         );
     }

@@ -259,7 +259,8 @@ fn layer2_with_a_config_map(people: &People) {
     people.wait_nothing_left();
 }
 
-/// Until agents speak BGP, the client has a route to a node.
+/// The client stands for a router that has learnt the route from a node: there
+/// is none at the peer's address that the article names.
 fn bgp_with_a_config_map(people: &People) {
     let client = people.cluster.lab().client();
     let node = people.cluster.node(2).address();

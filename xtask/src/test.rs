@@ -25,7 +25,8 @@ pub(crate) struct Test {
     /// Only these test targets, as in `cargo test --test`
     #[arg(long = "test", value_name = "TARGET")]
     targets: Vec<String>,
-    /// Also those that need a whole Kubernetes cluster
+    /// Also those on a whole Kubernetes cluster, which are left out where a
+    /// filter or targets are named
     #[arg(long)]
     kubernetes: bool,
 }
@@ -43,7 +44,7 @@ impl Test {
         if !skips("kubernetes") {
             setup::kubernetes_tools(API_TOOLS)?;
         }
-        if self.kubernetes {
+        if self.clusters() {
             setup::cluster()?;
             image::for_cluster(&build::stand_alone()?)?;
             image::for_migration()?;
@@ -108,11 +109,21 @@ impl Test {
 }
 
 impl Test {
+    /// Whether whole clusters are brought up. Who names a test mostly wants
+    /// another one, and not to wait for images.
+    fn clusters(&self) -> bool {
+        let everything = self.filter.is_none() && self.targets.is_empty();
+        let wanted = ["net", "kubernetes", "cluster"]
+            .into_iter()
+            .all(|kind| !skips(kind));
+        wanted && (everything || self.kubernetes)
+    }
+
     /// The kinds of tests that are left out: what the user names, and clusters
-    /// unless they are asked for.
+    /// where they are not wanted.
     fn skips(&self) -> String {
         let mut skips = std::env::var("LB_TEST_SKIP").unwrap_or_default();
-        if !self.kubernetes {
+        if !self.clusters() {
             skips += ",cluster";
         }
         skips
