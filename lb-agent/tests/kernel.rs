@@ -234,6 +234,7 @@ fn enter(scratch: &Scratch, maps: &mut Maps, port: u16, idle_s: u32, state: u16)
         pod_fin: 0,
         pod_client_port: port,
         state,
+        pad: [0; 4],
     };
     let reverse_key = ReverseKey {
         client: key.client,
@@ -249,6 +250,7 @@ fn enter(scratch: &Scratch, maps: &mut Maps, port: u16, idle_s: u32, state: u16)
         frontend,
         seen,
         flags: 0,
+        pad: [0; 2],
     };
     maps.tcp_flows.insert(key, value, 0).unwrap();
     maps.tcp_reverse.insert(reverse_key, reverse, 0).unwrap();

@@ -35,4 +35,4 @@ pub mod vip;
 /// The version of the layout of all maps together, and part of the path they
 /// are pinned under. Any change of a key, a value or their meaning raises it:
 /// an agent never reads maps of another layout.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;

@@ -171,6 +171,7 @@ pub fn enter(config: &Config, flow: &NewFlow<'_>) {
         frontend: flow.frontend,
         seen,
         flags,
+        pad: [0; 2],
     };
     let value = FlowValue {
         backend: flow.backend_ref,
@@ -180,6 +181,7 @@ pub fn enter(config: &Config, flow: &NewFlow<'_>) {
         pod_fin: 0,
         pod_client_port: flow.how.pod_client_port(),
         state: flow.how.state(),
+        pad: [0; 4],
     };
     let entered = if flow.key.protocol == u32::from(TCP) {
         TCP_REVERSE.insert(&reverse_key, &reverse_value, 0).is_ok()

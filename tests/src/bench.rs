@@ -322,6 +322,7 @@ fn fill(kernel: &mut Kernel, world: &mut World, flows: u32) -> Result<()> {
             frontend: 1,
             seen: 0,
             flags: 0,
+            pad: [0; 2],
         };
         map.insert(reverse, value, 0)?;
     }
@@ -350,6 +351,7 @@ fn established(client_port: u16) -> FlowValue {
         pod_fin: 0,
         pod_client_port: client_port,
         state: 0,
+        pad: [0; 4],
     }
 }
 

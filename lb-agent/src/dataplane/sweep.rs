@@ -344,6 +344,7 @@ mod tests {
             pod_fin: 0,
             pod_client_port: 40000,
             state,
+            pad: [0; 4],
         }
     }
 
@@ -428,6 +429,7 @@ mod tests {
             frontend: 1,
             seen: 0,
             flags: 0,
+            pad: [0; 2],
         };
         let pod = BackendValue {
             addr: Addr::from(std::net::Ipv4Addr::new(10, 1, 1, 2)),

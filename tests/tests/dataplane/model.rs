@@ -225,6 +225,7 @@ fn set_up(world: &mut World, case: &Case) -> anyhow::Result<()> {
         pod_fin: 0,
         pod_client_port: key.client_port,
         state,
+        pad: [0; 4],
     });
     put::<FlowKey, _>(world, flows, key, flow)?;
     handshake(world, case, &key, frontend.id)

@@ -164,6 +164,7 @@ impl Node {
             pod_fin: 0,
             pod_client_port: 0,
             state: 0,
+            pad: [0; 4],
         };
         let conn = packet.conn;
         self.flows.insert(packet.tuple.id, Owned { conn, value });
