@@ -233,11 +233,22 @@ impl Lab {
         if let Some(folder) = &self.spec.manifests {
             bail!("{} is not the lab's to write", folder.display());
         }
+        if self.spec.apart {
+            return self.spec.node_numbers().try_for_each(|n| self.write_for(n));
+        }
         let staging = self.folder().join("staging");
         self.manifests.write(&self.manifest_folder(), &staging)
     }
 
-    /// The folder that the agents watch.
+    /// The same for one node's agent alone, in a lab whose agents are apart.
+    pub fn write_for(&self, node: u8) -> Result<()> {
+        ensure!(self.spec.apart, "these agents watch one folder");
+        let staging = self.folder().join("staging");
+        let folder = self.node(node).manifest_folder();
+        self.manifests.write(&folder, &staging)
+    }
+
+    /// The folder that the agents watch, unless they are apart.
     #[must_use]
     pub fn manifest_folder(&self) -> PathBuf {
         match &self.spec.manifests {

@@ -9,6 +9,7 @@ pub mod command;
 pub mod echo;
 pub mod frames;
 pub mod frr;
+pub mod hops;
 pub mod image;
 pub mod interrupt;
 pub mod kubernetes;

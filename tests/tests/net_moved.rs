@@ -2,6 +2,9 @@
 //! 300 open connections: agents tell each other which flows are where, and no
 //! connection is reset or answered by another pod.
 
+use std::time::Duration;
+
+use lb_tests::hops::Hops;
 use lb_tests::lab::address::PODS_PER_NODE_MAX;
 use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Endpoint, Lab, Node, Place, Spec, Wire};
@@ -16,6 +19,8 @@ const ANSWERS: u64 = 20;
 /// Packets from invented addresses, of each kind, at least.
 const FLOOD: u32 = 300_000;
 const NODES: u8 = 4;
+/// Between two agents that are told of a change.
+const APART: Duration = Duration::from_secs(1);
 
 struct Trial {
     lab: Lab,
@@ -29,6 +34,10 @@ impl Trial {
     fn start(prefix: &str, wire: Wire, pods: usize) -> Self {
         let mut spec = Spec::for_test(prefix).expect("programs are built");
         spec.wire = wire;
+        Self::of(spec, pods)
+    }
+
+    fn of(mut spec: Spec, pods: usize) -> Self {
         spec.nodes = NODES;
         spec.pods = u16::from(NODES) * PODS_PER_NODE_MAX.min(3);
         let mut lab = Lab::up(spec).expect("the lab comes up");
@@ -65,6 +74,24 @@ impl Trial {
         }
         self.lab.write().expect("manifests are written");
         self.lab.wait_applied().expect("the agents follow");
+        self.move_owner();
+    }
+
+    /// The same, but every agent is told a second after the one before, and the
+    /// client's packets come to the one that has just been told. Until all know,
+    /// a flow may have to wait.
+    fn set_apart(&mut self, pods: impl IntoIterator<Item = usize>, endpoint: Endpoint) {
+        for index in pods {
+            let place = self.place(index);
+            self.lab.set_endpoint(place.node, place.pod, endpoint);
+        }
+        for node in self.lab.spec().node_numbers() {
+            self.lab.write_for(node).expect("manifests are written");
+            self.lab.wait_applied_at(node).expect("the agent follows");
+            self.lab.route_vips(node).expect("routed");
+            wait::pass(APART);
+        }
+        self.check("all were told");
         self.move_owner();
     }
 
@@ -133,7 +160,7 @@ fn heard(node: Node<'_>, what: &str) -> u64 {
 /// Until a node waits for no other, and every other speaks.
 fn wait_told(node: Node<'_>) {
     let what = format!("the others have told {}", node.name());
-    let told = wait::until_ok(std::time::Duration::from_secs(30), &what, || {
+    let told = wait::until_ok(Duration::from_secs(30), &what, || {
         let status = node.ask(&["status"])?;
         let channel = &status["channel"];
         let peers = channel["peers"].as_array().map_or(&[][..], Vec::as_slice);
@@ -150,15 +177,38 @@ fn wait_told(node: Node<'_>) {
     told.expect("agents talk to each other");
 }
 
+#[test]
+fn agents_that_apply_changes_seconds_apart() {
+    if !require::root("net") {
+        return;
+    }
+    let mut spec = Spec::for_test("mvapart").expect("programs are built");
+    (spec.wire, spec.apart) = (Wire::Routed, true);
+    let mut trial = Trial::of(spec, 6);
+    trial.set_apart([6, 7], Endpoint::Ready);
+    trial.set_apart([0], Endpoint::Draining);
+    trial.set_apart([8, 9, 10], Endpoint::Ready);
+    trial.set_apart([1, 6], Endpoint::Draining);
+    trial.check("all of these changes");
+    trial.end();
+}
+
 /// Both wires for what every user does; the others on one of them, by turns.
 fn two_pods_at_once(prefix: &str, wire: Wire) {
     let mut trial = Trial::start(prefix, wire, 3);
+    let one_link = wire == Wire::SameLink;
+    let hops = one_link.then(|| Hops::start(&trial.lab).expect("captures run"));
     trial.set(3..5, Endpoint::Ready);
     trial.check("two more pods at once");
     trial.set(5..7, Endpoint::Ready);
     trial.check("and two more");
     trial.move_owner();
     trial.check("a move of the owner");
+    if let Some(hops) = hops {
+        let arrivals = hops.arrivals().expect("captures are read");
+        let most = arrivals.hand_overs().expect("packets were captured");
+        assert!((1..=2).contains(&most), "{arrivals:?}");
+    }
     trial.end();
 }
 

@@ -85,7 +85,7 @@ impl<'a> Node<'a> {
         command
             .arg("run")
             .arg("--manifests")
-            .arg(self.lab.manifest_folder())
+            .arg(self.manifest_folder())
             .args(["--node", &self.name()])
             .arg("--bpffs")
             .arg(self.bpffs())
@@ -169,6 +169,15 @@ impl<'a> Node<'a> {
             .env(BPFFS_VARIABLE, self.bpffs());
         let answer = output(&mut command)?;
         serde_json::from_str(&answer).with_context(|| format!("not JSON: {answer}"))
+    }
+
+    /// The folder that its agent watches.
+    pub(super) fn manifest_folder(self) -> PathBuf {
+        if self.lab.spec.apart {
+            self.folder().join("manifests")
+        } else {
+            self.lab.manifest_folder()
+        }
     }
 
     pub(super) fn prepare(self) -> Result<()> {

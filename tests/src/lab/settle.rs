@@ -21,16 +21,19 @@ type Known = (String, IpAddr, [bool; 3]);
 impl Lab {
     /// Waits until every agent that runs has the endpoints of the manifests.
     pub fn wait_applied(&self) -> Result<()> {
-        let wanted = self.wanted();
-        for node in self.nodes().filter(|node| node.agent_pid().is_some()) {
-            let what = format!("{} has the endpoints of the manifests", node.name());
-            wait::until_ok(LIMIT, &what, || {
-                let known = known(node)?;
-                ensure!(known == wanted, "it has {known:?} and not {wanted:?}");
-                Ok(())
-            })?;
-        }
-        Ok(())
+        let mut running = self.nodes().filter(|node| node.agent_pid().is_some());
+        running.try_for_each(|node| self.wait_applied_at(node.number()))
+    }
+
+    /// Waits until one node's agent has them.
+    pub fn wait_applied_at(&self, node: u8) -> Result<()> {
+        let (node, wanted) = (self.node(node), self.wanted());
+        let what = format!("{} has the endpoints of the manifests", node.name());
+        wait::until_ok(LIMIT, &what, || {
+            let known = known(node)?;
+            ensure!(known == wanted, "it has {known:?} and not {wanted:?}");
+            Ok(())
+        })
     }
 
     fn wanted(&self) -> BTreeSet<Known> {

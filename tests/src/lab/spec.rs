@@ -32,6 +32,10 @@ pub struct Spec {
     /// [`crate::kubernetes::Cluster`].
     #[serde(default)]
     pub kubernetes: Option<KubeProxy>,
+    /// Each agent watches a folder of its own, so that one may know of a change
+    /// before another; see [`super::Lab::write_for`].
+    #[serde(default)]
+    pub apart: bool,
     /// The router runs FRR, and learns by BGP where the VIPs are.
     #[serde(default)]
     pub bgp: bool,
@@ -95,6 +99,7 @@ impl Spec {
             echo,
             manifests: None,
             kubernetes: None,
+            apart: false,
             bgp: false,
             bfd: false,
             bgp_hold_s: None,
