@@ -6,6 +6,7 @@
 //! counters. Everything is loaded afresh several times; medians are shown.
 
 pub mod end_to_end;
+pub mod failover;
 mod kernel;
 mod network;
 pub mod watch;

@@ -7,7 +7,7 @@
 mod flood;
 mod probe;
 mod spread;
-mod talk;
+pub(crate) mod talk;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;

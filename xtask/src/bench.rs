@@ -1,11 +1,13 @@
-//! `cargo xtask bench`: what a packet costs in the kernel.
+//! `cargo xtask bench`: what a packet costs in the kernel, and what else was
+//! promised in figures.
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use lb_tests::bench::{self, Effort, Parts, watch};
+use lb_tests::bench::{self, Effort, Parts, failover, watch};
+use lb_tests::interrupt;
 use lb_tests::kubernetes::API_TOOLS;
 use lb_tests::require::is_root;
 
@@ -15,16 +17,19 @@ use crate::{build, build_ebpf, report, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
+    /// Measure only this [default: programs and end-to-end]
+    #[arg(value_name = "PART", conflicts_with = "only")]
+    part: Option<Part>,
     /// Print one JSON document instead of a table
     #[arg(long)]
     json: bool,
     /// Fewer loads and packets: rougher figures, sooner
     #[arg(long)]
     quick: bool,
-    /// Measure only this
+    /// The same as PART
     #[arg(long, value_name = "PART")]
     only: Option<Part>,
-    /// Of the programs, measure only the cases whose name contains this
+    /// Of programs and failover, measure only the cases whose name contains this
     #[arg(
         long,
         value_name = "TEXT",
@@ -42,7 +47,13 @@ enum Part {
     EndToEnd,
     /// What a large cluster costs an agent (some minutes; only if asked for)
     Watch,
+    /// What clients notice when a node is lost, beside keepalived (half an
+    /// hour, --quick some minutes; only if asked for)
+    Failover,
 }
+
+/// Of failover, medians of so many runs.
+const RUNS: usize = 5;
 
 impl Bench {
     pub(crate) fn run(&self) -> Result<ExitCode> {
@@ -50,12 +61,15 @@ impl Bench {
             is_root(),
             "programs are loaded into the kernel: run as root"
         );
-        if self.only == Some(Part::Watch) {
-            return self.watch();
+        let only = self.part.or(self.only);
+        match only {
+            Some(Part::Watch) => return self.watch(),
+            Some(Part::Failover) => return self.failover(),
+            Some(Part::Programs | Part::EndToEnd) | None => {}
         }
         let parts = Parts {
-            programs: self.only.is_none_or(|part| part == Part::Programs),
-            end_to_end: self.only.is_none_or(|part| part == Part::EndToEnd),
+            programs: only.is_none_or(|part| part == Part::Programs),
+            end_to_end: only.is_none_or(|part| part == Part::EndToEnd),
         };
         if parts.end_to_end {
             setup::lab()?;
@@ -72,6 +86,23 @@ impl Bench {
             say!("{}", serde_json::to_string_pretty(&result)?);
         } else {
             say!("{}", result.table().trim_end());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn failover(&self) -> Result<ExitCode> {
+        setup::lab()?;
+        setup::keepalived()?;
+        build::release(true)?;
+        interrupt::arm()?;
+        let runs = if self.quick { 1 } else { RUNS };
+        let programs = release_folder();
+        let told = |what: &str| report::step(what);
+        let lines = failover::run(runs, &self.case, &programs, told)?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&lines)?);
+        } else {
+            say!("{}", failover::table(&lines).trim_end());
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -76,6 +76,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     bpf()?;
     cluster()?;
     routers()?;
+    keepalived()?;
     nginx_packages()?;
     metallb()?;
     Ok(ExitCode::SUCCESS)
@@ -127,6 +128,18 @@ const ROUTERS: &[Need] = &[Need {
 /// Makes sure that the lab can have a router that speaks BGP.
 pub(crate) fn routers() -> Result<()> {
     apt::install(ROUTERS)
+}
+
+/// What failover is compared with.
+const KEEPALIVED: &[Need] = &[Need {
+    package: "keepalived",
+    why: "failover to compare with",
+    present: || on_path("keepalived").is_some(),
+}];
+
+/// Makes sure that failover can be compared with keepalived's.
+pub(crate) fn keepalived() -> Result<()> {
+    apt::install(KEEPALIVED)
 }
 
 /// Makes sure that the lab and the network tests have what they call.

@@ -107,6 +107,19 @@ impl Lab {
         port: &str,
         own: Interface,
     ) -> Result<()> {
+        self.connect(middle, namespace, port)?;
+        assign(namespace, UPLINK, own)
+    }
+
+    /// A further machine on the nodes' link, without addresses; it goes with
+    /// the lab.
+    pub fn add_bystander(&self, name: &str) -> Result<Namespace> {
+        let bystander = self.add_namespace(self.namespace(name))?;
+        self.connect(&self.switch(), &bystander, name)?;
+        Ok(bystander)
+    }
+
+    fn connect(&self, middle: &Namespace, namespace: &Namespace, port: &str) -> Result<()> {
         let link = Link {
             from: (namespace, UPLINK),
             to: (middle, port),
@@ -117,7 +130,7 @@ impl Lab {
         if self.spec.wire == Wire::SameLink {
             middle.ip(&format!("link set {port} master {BRIDGE}"))?;
         }
-        assign(namespace, UPLINK, own)
+        Ok(())
     }
 
     fn add_node(&self, middle: &Namespace, number: u8) -> Result<()> {

@@ -102,7 +102,7 @@ async fn talk_udp(
 }
 
 /// A socket for one flow, with the address that its packets come from.
-pub(super) async fn socket(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
+pub(crate) async fn socket(address: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
     let any: IpAddr = match address.ip() {
         IpAddr::V4(_) => [0; 4].into(),
         IpAddr::V6(_) => [0; 16].into(),

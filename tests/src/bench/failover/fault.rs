@@ -1,0 +1,113 @@
+//! What happens to the owner of the VIP, and how it is undone.
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::system::{End, System};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// SIGTERM.
+    Terminate,
+    /// The label that keeps load balancers away from a node.
+    Drain,
+    /// `kill -9`.
+    Kill,
+    /// Its link has no carrier any more.
+    LinkDown,
+    /// Everything is lost, both ways, and the carrier stays.
+    Silence,
+    /// No carrier, and the agent is killed.
+    NodeGone,
+}
+
+impl Fault {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Terminate,
+        Self::Drain,
+        Self::Kill,
+        Self::LinkDown,
+        Self::Silence,
+        Self::NodeGone,
+    ];
+
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Terminate => "SIGTERM of its agent",
+            Self::Drain => "drained",
+            Self::Kill => "kill -9 of its agent",
+            Self::LinkDown => "link down",
+            Self::Silence => "silent loss",
+            Self::NodeGone => "node gone",
+        }
+    }
+
+    /// Whether the pods there are lost with it.
+    pub(super) fn takes_pods(self) -> bool {
+        matches!(self, Self::LinkDown | Self::Silence | Self::NodeGone)
+    }
+
+    pub(super) fn happen(self, system: &mut dyn System, node: u8) -> Result<()> {
+        match self {
+            Self::Terminate => system.end(node, End::Terminate),
+            Self::Drain => system.drain(node, true),
+            Self::Kill => system.end(node, End::Kill),
+            Self::LinkDown => link(system, node, "down"),
+            Self::Silence => silence(system, node),
+            Self::NodeGone => {
+                link(system, node, "down")?;
+                system.end(node, End::Kill)
+            }
+        }
+    }
+
+    /// Undoes it; the node takes its time until all is as it was.
+    pub(super) fn mend(self, system: &mut dyn System, node: u8) -> Result<()> {
+        match self {
+            Self::Terminate | Self::Kill => system.start(node),
+            Self::Drain => system.drain(node, false),
+            Self::LinkDown => link(system, node, "up"),
+            Self::Silence => {
+                let switch = system.lab().switch();
+                switch.run("nft", &["delete", "table", "netdev", "silence"])?;
+                Ok(())
+            }
+            Self::NodeGone => {
+                link(system, node, "up")?;
+                system.start(node)
+            }
+        }
+    }
+}
+
+/// At the switch: the node sees that the carrier goes, and keeps its settings.
+fn link(system: &dyn System, node: u8, state: &str) -> Result<()> {
+    let port = system.lab().node(node).name();
+    system
+        .lab()
+        .switch()
+        .ip(&format!("link set {port} {state}"))
+}
+
+/// At the switch, so that nothing at the node goes another way.
+fn silence(system: &dyn System, node: u8) -> Result<()> {
+    let port = system.lab().node(node).name();
+    let chain = |name: &str| {
+        format!(
+            "add chain netdev silence {name} {{ type filter hook {name} device {port} priority 0; \
+             policy drop; }}\n"
+        )
+    };
+    let rules = format!(
+        "add table netdev silence\n{}{}",
+        chain("ingress"),
+        chain("egress")
+    );
+    let file = system.lab().folder().join("silence.nft");
+    std::fs::write(&file, rules)?;
+    let switch = system.lab().switch();
+    switch.run("nft", &["-f", &file.to_string_lossy()])?;
+    Ok(())
+}
