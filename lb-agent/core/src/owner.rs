@@ -154,6 +154,7 @@ fn absent(
         return members.settled.then_some(NotCandidate::NoAgent);
     };
     match member.state {
+        MemberState::Down if member.left => Some(NotCandidate::Down),
         MemberState::Down if free.is_none() && member.returns_by.is_none() => {
             Some(NotCandidate::Down)
         }

@@ -14,7 +14,7 @@ use std::thread;
 
 pub use lb_core::fence::Timing;
 use lb_core::fence::{Fence, Lapse, Output, Renewal, Signals, Standing};
-use lb_core::model::{MemberState, Members, NodeName};
+use lb_core::model::{Members, NodeName};
 use lb_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -165,10 +165,11 @@ impl Driver {
         if !members.settled {
             return;
         }
-        let there = members.by_node.iter().filter_map(|(node, member)| {
-            let gone = member.state == MemberState::Leaving && member.returns_by.is_none();
-            (!gone).then(|| (node.clone(), member.returns_by))
-        });
+        let there = members
+            .by_node
+            .iter()
+            .filter(|(_, member)| !member.left)
+            .map(|(node, member)| (node.clone(), member.returns_by));
         self.fence.peers(&there.collect(), clock::now());
     }
 

@@ -58,6 +58,7 @@ impl Cluster {
                 programmed: false,
                 uplinks_up: false,
                 returns_by: None,
+                left: false,
             },
             leaving: None,
             released: false,

@@ -169,6 +169,8 @@ impl Peer {
         if let Some(next) = next.filter(|next| *next != member.state) {
             member.state = next;
             member.since = now;
+            // Others have heard its next run.
+            member.left &= next != MemberState::Alive;
             changed = true;
         }
         changed
@@ -238,6 +240,7 @@ impl Peer {
                         programmed: true,
                         uplinks_up: true,
                         returns_by: None,
+                        left: false,
                     },
                 });
                 true
@@ -267,6 +270,7 @@ impl Peer {
             uplinks_up: beat.uplinks_up,
             // One that has come back is waited for until it is whole.
             returns_by: returns_by.filter(|by| *by > now && !beat.programmed),
+            left: beat.leaving && beat.returns_in_ms.is_none(),
         };
         if beat.leaving {
             let time = beat

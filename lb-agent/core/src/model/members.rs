@@ -34,6 +34,9 @@ pub struct Member {
     /// it were there: it keeps its VIPs. By this node's clock; none when that is
     /// past.
     pub returns_by: Option<Timestamp>,
+    /// It said that it goes for good, and nothing else since: that it has ended
+    /// is then no news, and others have what it had.
+    pub left: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +99,7 @@ mod tests {
             programmed: true,
             uplinks_up: true,
             returns_by: None,
+            left: false,
         }
     }
 

@@ -97,6 +97,7 @@ impl Inputs {
             programmed: true,
             uplinks_up: true,
             returns_by: None,
+            left: false,
         };
         let nodes = self.facts.nodes.keys();
         self.members.by_node = nodes.map(|node| (node.clone(), member(node))).collect();

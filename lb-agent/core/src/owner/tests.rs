@@ -251,6 +251,7 @@ fn member(state: MemberState) -> Member {
         programmed: true,
         uplinks_up: true,
         returns_by: None,
+        left: false,
     }
 }
 
@@ -352,5 +353,22 @@ fn five_hundred_vips_are_spread_within_15_percent() {
     for (node, count) in owned {
         let share = f64::from(count) / (500.0 / 3.0);
         assert!((0.85..=1.15).contains(&share), "{node} owns {count} of 500");
+    }
+}
+
+#[test]
+fn who_has_left_is_gone_although_the_fence_knows_nothing_of_it() {
+    let mut inputs = nodes("10.0.0.1", &ABC);
+    inputs.free = Some([].into());
+    let node = NodeName::new("node-b");
+    for (left, expected) in [(false, None), (true, Some(NotCandidate::Down))] {
+        let mut members = Members::default();
+        let down = Member {
+            left,
+            ..member(MemberState::Down)
+        };
+        members.by_node.insert(node.clone(), down);
+        inputs.members = members;
+        assert_eq!(Absent::new(&inputs).why(&node), expected);
     }
 }

@@ -244,9 +244,11 @@ fn who_leaves_is_released_when_all_have_acted() {
         network.kill(0);
         network.run(ms(600));
         assert_eq!(network.state(1, 0), Some(MemberState::Down));
+        assert!(network.has_left(1, 0), "that is no news");
         network.start(0);
         network.run(ms(300));
         assert!(network.counts(1, 0));
+        assert!(!network.has_left(1, 0));
     }
 }
 

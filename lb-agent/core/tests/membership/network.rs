@@ -254,6 +254,11 @@ impl Network {
         self.nodes[node].members.counts(&name(of))
     }
 
+    pub(crate) fn has_left(&self, node: usize, of: usize) -> bool {
+        let member = self.nodes[node].members.by_node.get(&name(of));
+        member.is_some_and(|member| member.left)
+    }
+
     pub(crate) fn released(&self, node: usize) -> bool {
         self.nodes[node].released
     }
