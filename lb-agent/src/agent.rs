@@ -12,6 +12,7 @@
 //! Every task ends with the agent; whichever ends first takes the others down,
 //! and what is pinned stays.
 
+mod leave;
 mod source;
 mod sweep;
 
@@ -31,6 +32,7 @@ use lb_core::moved::Awaiting;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
+use self::leave::Leaving;
 use crate::admin;
 use crate::dataplane::apply::{Kernel, MendError};
 use crate::dataplane::attach::{Attachments, Hook};
@@ -45,7 +47,7 @@ use crate::dataplane::sweep::{Sweeper, Timeouts};
 use crate::dataplane::{jiffies, kernel};
 use crate::driver::channel::{self, Channel, ChannelError, Programmed};
 use crate::driver::claims::{self, Found, Probed};
-use crate::driver::fence::{self, Findings};
+use crate::driver::fence::{self, Findings, Keep};
 use crate::driver::peers;
 use crate::driver::{bfd, bgp};
 use crate::net::announce;
@@ -64,10 +66,6 @@ use self::sweep::sweep;
 
 /// For people who watch: safe Rust has no way to be woken by the programs.
 const READ_LOG_EVERY: Duration = Duration::from_millis(50);
-/// For others to take over before the agent ends, and for its own kernel to let
-/// go then.
-const HAND_OVER: Duration = Duration::from_secs(2);
-const LET_GO: Duration = Duration::from_millis(500);
 /// Between the socket to other agents and those who talk over it.
 const PAYLOADS: usize = 1024;
 
@@ -90,6 +88,9 @@ pub struct Options {
     /// Where agents talk to each other, by UDP.
     pub peer_port: u16,
     pub timing: gossip::Timing,
+    /// When asked to end: it comes back within that time and keeps its VIPs;
+    /// none: it hands them over.
+    pub returns_in: Option<Duration>,
     /// Where connections of routers are taken; none: nowhere.
     pub bgp_listen_port: Option<u16>,
     pub rates: [u32; 4],
@@ -264,7 +265,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (members_out, members) = watch::channel(Members::default());
     let (peers_out, peers_report) = watch::channel(Arc::default());
     let (leave, leave_in) = watch::channel(None);
-    let (released_out, released) = watch::channel(false);
+    let (released_out, released) = watch::channel(None);
     let owned_now = owned.subscribe();
     let (elected, elected_in) = watch::channel(None);
     let (probed, probed_in) = watch::channel(Probed::default());
@@ -384,7 +385,11 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             sent: renewals_out,
         },
     };
-    let (fence, opposed) = start_fence(fenced, &pins, net.clone(), elected_in, &mut tasks)?;
+    let Fenced {
+        found: fence,
+        opposed,
+        keep,
+    } = start_fence(fenced, &pins, net.clone(), elected_in, &mut tasks)?;
     let (found_out, found) = watch::channel(Found::default());
     let claims = claims::Claims {
         pins: pins.clone(),
@@ -412,8 +417,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         signal = shutdown::requested() => {
             let signal = signal.map_err(AgentError::Wait)?;
             tracing::info!("{signal}: going, and forwarding goes on");
-            leave.send_replace(Some(peers::Leave { returns_in: None }));
-            hand_over(released, owned_now).await;
+            let leaving = Leaving { leave, released, owned: owned_now, keep };
+            leaving.run(options.returns_in).await;
             Ok(())
         }
         Some(ended) = tasks.join_next() => ended.map_err(AgentError::Panicked).and_then(|r| r),
@@ -425,9 +430,15 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     ended
 }
 
-/// Where it is said who is free, and where to say that another node announces
-/// a VIP of ours.
-type Fenced = (watch::Receiver<Findings>, mpsc::Sender<()>);
+/// The ways to and from the fence.
+struct Fenced {
+    /// Who is free.
+    found: watch::Receiver<Findings>,
+    /// Another node announces a VIP of ours.
+    opposed: mpsc::Sender<()>,
+    /// This agent will be back.
+    keep: mpsc::Sender<Keep>,
+}
 
 /// What the fence is started with.
 struct Fencing {
@@ -447,6 +458,8 @@ fn start_fence(
     let (signals_out, signals) = watch::channel(Signals::default());
     // Full: it yields already.
     let (opposed, opposed_in) = mpsc::channel(1);
+    // Said once.
+    let (keep, keep_in) = mpsc::channel(1);
     let Fencing {
         node,
         timing,
@@ -458,6 +471,7 @@ fn start_fence(
         signals,
         elected,
         opposed: opposed_in,
+        keep: keep_in,
     };
     let ended = fence::start(settings, FenceMap::open(pins)?, hears, findings);
     let ended = ended.map_err(AgentError::Fence)?;
@@ -469,7 +483,11 @@ fn start_fence(
         fence::watch_signals(net, signals_out).await;
         Ok(())
     });
-    Ok((found, opposed))
+    Ok(Fenced {
+        found,
+        opposed,
+        keep,
+    })
 }
 
 /// Talks with other agents, in a thread that reconciling does not hold up.
@@ -483,23 +501,6 @@ fn start_peers(
     // Dropped without a word: it panicked.
     tasks.spawn(async move { Err(ended.await.map_or(AgentError::PeersPanicked, Into::into)) });
     Ok(())
-}
-
-/// Waits until others have taken over this node's VIPs, and it has let go of
-/// them.
-async fn hand_over(mut released: watch::Receiver<bool>, mut owned: watch::Receiver<Wanted>) {
-    if owned.borrow().vips.is_empty() {
-        return;
-    }
-    let taken = released.wait_for(|released| *released);
-    if !matches!(tokio::time::timeout(HAND_OVER, taken).await, Ok(Ok(_))) {
-        tracing::warn!("not all others say that they have taken over");
-        return;
-    }
-    let gone = owned.wait_for(|owned| owned.vips.is_empty());
-    if tokio::time::timeout(LET_GO, gone).await.is_err() {
-        tracing::info!("nobody else can own its VIPs: the kernel answers on");
-    }
 }
 
 /// The sessions with routers, which end in their own way.

@@ -1,9 +1,11 @@
 //! Agents find each other, and take over from one that died or goes.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::lab::{Lab, Node, Spec, Wire};
+use lb_tests::load::{Load, Tally};
 use lb_tests::{require, wait};
 use serde_json::Value;
 
@@ -120,5 +122,91 @@ fn an_agent_with_another_secret_is_nobody() {
         });
         counted.expect("they are counted");
     }
+    lab.down().expect("the lab goes down");
+}
+
+/// Somebody who has to ask reaches a VIP by that node.
+fn check_answers(lab: &Lab, vip: IpAddr, owner: u8) {
+    lab.forget_neighbour(vip).expect("forgotten");
+    let mac = lab.node(owner).mac().expect("it has a MAC");
+    let client = lab.client();
+    client
+        .run("ping", &["-c", "1", "-W", "1", &vip.to_string()])
+        .expect("it answers");
+    let known = lab.neighbour(vip).expect("ip answers");
+    assert_eq!(known, Some(mac), "{vip} is node{owner}'s");
+}
+
+/// Two nodes at least, as the other one then has no majority.
+fn restarts_as_planned(prefix: &str, nodes: u8) {
+    if !require::root("net") {
+        return;
+    }
+    let mut spec = Spec::for_test(prefix).expect("programs are built");
+    spec.nodes = nodes;
+    spec.agent_arguments = vec!["--on-terminate".to_owned(), "keep:20".to_owned()];
+    let lab = Lab::up(spec).expect("the lab comes up");
+    lab.wait_applied().expect("the agents know the endpoints");
+    wait_all_there(&lab);
+    let owners: Vec<(IpAddr, u8)> = lab
+        .vips()
+        .into_iter()
+        .map(|vip| {
+            let owner = lab.wait_owner(vip, |_| true).expect("somebody owns it");
+            (vip, owner.number())
+        })
+        .collect();
+    let load = Load::open(&lab, 20, 5).expect("flows open");
+    let owner = owners[0].1;
+    lab.node(owner).stop_agent().expect("the agent ends");
+    wait_seen(&lab, owner, &["leaving"]);
+    // For longer than anybody would wait for one that was killed.
+    for _ in 0..20 {
+        for (vip, owner) in &owners {
+            check_answers(&lab, *vip, *owner);
+        }
+        wait::pass(Duration::from_millis(100));
+    }
+    lab.node(owner).start_agent().expect("the agent starts");
+    lab.node(owner).wait_ready().expect("it is ready");
+    wait_all_there(&lab);
+    for (vip, owner) in owners {
+        lab.wait_owner(vip, |node| node == owner)
+            .expect("it has kept it");
+    }
+    load.wait_for_answers(2).expect("flows go on");
+    let tally = Tally::of(load.finish().expect("traffic ends"));
+    assert!(tally.is_clean(), "{tally:?}");
+    lab.down().expect("the lab goes down");
+}
+
+#[test]
+fn a_planned_restart_moves_no_vip() {
+    restarts_as_planned("memkeep", 3);
+}
+
+#[test]
+fn a_planned_restart_moves_no_vip_where_there_are_two_nodes() {
+    restarts_as_planned("memkeeptwo", 2);
+}
+
+#[test]
+fn who_does_not_come_back_in_time_is_taken_over_from() {
+    if !require::root("net") {
+        return;
+    }
+    let mut spec = Spec::for_test("memlate").expect("programs are built");
+    spec.agent_arguments = vec!["--on-terminate".to_owned(), "keep:2".to_owned()];
+    let lab = Lab::up(spec).expect("the lab comes up");
+    lab.wait_applied().expect("the agents know the endpoints");
+    wait_all_there(&lab);
+    let vip = lab.vips()[0];
+    let owner = lab.wait_owner(vip, |_| true).expect("somebody owns it");
+    let first = owner.number();
+    owner.stop_agent().expect("the agent ends");
+    let (next, took) = wait::timed(|| lab.wait_owner(vip, |node| node != first));
+    next.expect("another one takes over");
+    let limits = Duration::from_millis(1500)..Duration::from_secs(5);
+    assert!(limits.contains(&took), "{took:?}");
     lab.down().expect("the lab goes down");
 }

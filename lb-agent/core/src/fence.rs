@@ -31,6 +31,10 @@
 //! datagrams are lost, announcements are heard ([`Fence::opposed`]): who has no
 //! majority yields.
 //!
+//! **A planned restart** is said beforehand: others take that node to be there
+//! until the moment that it gave, and its kernel answers as long
+//! ([`Fence::keep`]). Of two nodes, the other one goes on alone meanwhile.
+//!
 //! Not the fence's: agents that know different objects for a moment (a label,
 //! an advertisement) elect different owners for as long.
 
@@ -101,6 +105,8 @@ pub enum Output {
 struct Peer {
     /// When it, or word that it is excused until later, was last heard.
     heard: Timestamp,
+    /// Until when it is excused.
+    excused: Timestamp,
     /// Its newest renewal.
     newest: Option<Stamp>,
     /// The send time of our newest renewal that it acknowledged.
@@ -136,6 +142,8 @@ pub struct Fence {
     awake: Timestamp,
     /// Others' announcements were heard, and it yields until then.
     yields_until: Timestamp,
+    /// It restarts as planned, and others take it to be there until then.
+    kept: Option<Timestamp>,
     next_send: Timestamp,
     out: VecDeque<Output>,
 }
@@ -157,6 +165,7 @@ impl Fence {
             ran: now,
             awake: now,
             yields_until: Timestamp::default(),
+            kept: None,
             next_send: now,
             out: VecDeque::new(),
         }
@@ -176,6 +185,7 @@ impl Fence {
         for (node, excused) in peers.iter().filter(|(node, _)| **node != self.this) {
             let peer = self.peers.entry(node.clone()).or_insert(Peer {
                 heard: now,
+                excused: Timestamp::default(),
                 newest: None,
                 acknowledged: None,
                 gone: BTreeSet::new(),
@@ -186,6 +196,7 @@ impl Fence {
             });
             if let Some(excused) = excused {
                 peer.heard = peer.heard.max(*excused);
+                peer.excused = *excused;
             }
         }
         self.held.retain(|node| peers.contains_key(node));
@@ -221,6 +232,14 @@ impl Fence {
             newest.boot == renewal.stamp.boot && renewal.stamp.sent <= newest.sent
         });
         if !overtaken {
+            if peer
+                .newest
+                .is_some_and(|newest| newest.boot != renewal.stamp.boot)
+            {
+                // It is back.
+                peer.heard = now;
+                peer.excused = now;
+            }
             peer.newest = Some(renewal.stamp);
             peer.heard = peer.heard.max(now);
             peer.gone.clone_from(&renewal.gone);
@@ -247,6 +266,19 @@ impl Fence {
         self.held.clone_from(free);
         self.mended = true;
         self.judge(now);
+    }
+
+    /// This agent ends, and will be back by then; so many others know that and
+    /// excuse it until then. True: the kernel may answer as long, since whoever
+    /// is needed to call this node gone is among those. If not, it is as if
+    /// nothing had been said.
+    pub fn keep(&mut self, until: Timestamp, told: usize, now: Timestamp) -> bool {
+        self.run(now);
+        let (_, majority) = self.counts();
+        let answers = !matches!(self.expiry(now).standing, Standing::Lapsed(_));
+        let kept = answers && told + 1 >= majority;
+        self.kept = kept.then(|| until.before(self.timing.margin));
+        kept
     }
 
     /// Whose VIPs others may own.

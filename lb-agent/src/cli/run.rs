@@ -88,6 +88,14 @@ pub(super) struct Run {
     /// nodes
     #[arg(long, value_enum, default_value_t = Timing::Normal)]
     timing: Timing,
+    /// What becomes of this node's VIPs when the agent is asked to end (SIGTERM)
+    ///
+    /// "handover": other nodes take them over before it ends. "keep:SECONDS":
+    /// they stay for as long, as the agent is restarted and will be back by
+    /// then; if it is not, others take over after that. Of a node that goes,
+    /// they are then not reached for as long.
+    #[arg(long, value_name = "WHAT", default_value = "handover", value_parser = on_terminate)]
+    on_terminate: OnTerminate,
     /// Take connections that routers make, on this TCP port; 179 is BGP's
     /// [default: take none, and connect to routers]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
@@ -130,6 +138,29 @@ enum Timing {
     Normal,
     /// After 0.18 s, with 25 beats a second
     Fast,
+}
+
+/// What becomes of VIPs when the agent is asked to end.
+#[derive(Clone, Copy, Debug)]
+enum OnTerminate {
+    HandOver,
+    Keep(Duration),
+}
+
+/// Longer than anybody waits for a restart.
+const KEEP_MAX_S: u64 = 300;
+
+fn on_terminate(text: &str) -> Result<OnTerminate, String> {
+    if text == "handover" {
+        return Ok(OnTerminate::HandOver);
+    }
+    let seconds = text.strip_prefix("keep:").and_then(|s| s.parse().ok());
+    match seconds {
+        Some(seconds @ 1..=KEEP_MAX_S) => Ok(OnTerminate::Keep(Duration::from_secs(seconds))),
+        _ => Err(format!(
+            "\"{text}\" is neither \"handover\" nor \"keep:SECONDS\" with 1 to {KEEP_MAX_S} seconds"
+        )),
+    }
 }
 
 /// Where metrics are served, if anywhere.
@@ -223,6 +254,10 @@ impl Run {
             timing: match self.timing {
                 Timing::Normal => gossip::Timing::NORMAL,
                 Timing::Fast => gossip::Timing::FAST,
+            },
+            returns_in: match self.on_terminate {
+                OnTerminate::HandOver => None,
+                OnTerminate::Keep(time) => Some(time),
             },
             bgp_listen_port: self.bgp_listen_port,
             rates: [

@@ -63,6 +63,17 @@ pub struct Hears {
     pub elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
     /// Another node has announced a VIP of ours.
     pub opposed: mpsc::Receiver<()>,
+    pub keep: mpsc::Receiver<Keep>,
+}
+
+/// This agent ends and comes back.
+#[derive(Debug)]
+pub struct Keep {
+    pub until: Timestamp,
+    /// So many other agents know.
+    pub told: usize,
+    /// Whether the kernel answers as long; it does when this is said.
+    pub kept: oneshot::Sender<bool>,
 }
 
 #[derive(Clone, Debug)]
@@ -153,6 +164,13 @@ impl Driver {
                 opposed = hears.opposed.recv() => {
                     self.fence.opposed(clock::now());
                     opposed.is_some()
+                }
+                Some(keep) = hears.keep.recv() => {
+                    let kept = self.fence.keep(keep.until, keep.told, clock::now());
+                    self.drain(peers.as_ref());
+                    // Who asked may have given up.
+                    let _told = keep.kept.send(kept && !self.failed);
+                    true
                 }
             };
             if !going_on {

@@ -86,8 +86,9 @@ pub struct Tells {
     pub channel: mpsc::Sender<Payload>,
     pub fence: mpsc::Sender<Payload>,
     pub report: watch::Sender<Arc<PeersReport>>,
-    /// All others have taken over what this node leaves.
-    pub released: watch::Sender<bool>,
+    /// All others have taken over what this node leaves, or know that it comes
+    /// back; how many know.
+    pub released: watch::Sender<Option<usize>>,
 }
 
 /// Why nobody talks with others any more.
@@ -276,6 +277,8 @@ impl Peers {
     }
 
     fn leave(&mut self, leave: Leave) {
+        self.released = false;
+        self.tells.released.send_replace(None);
         self.cluster.leave(leave.returns_in, clock::now());
         self.drain();
     }
@@ -408,7 +411,8 @@ impl Peers {
                 Output::Released => {
                     self.released = true;
                     self.tell(self.cluster.members());
-                    self.tells.released.send_replace(true);
+                    let told = self.cluster.told();
+                    self.tells.released.send_replace(Some(told));
                 }
             }
         }

@@ -153,7 +153,8 @@ impl Fence {
                 until: Some(match standing {
                     Standing::Majority => self.claims_until(now).map_or(own, |c| own.min(c)),
                     _ => own,
-                }),
+                })
+                .max(self.kept),
                 standing,
             },
             Err(lapse) => Expiry {
@@ -164,7 +165,7 @@ impl Fence {
     }
 
     /// All agents, and the least number that is more than half of them.
-    fn counts(&self) -> (usize, usize) {
+    pub(super) fn counts(&self) -> (usize, usize) {
         let all = self.peers.len() + 1;
         (all, all / 2 + 1)
     }
@@ -182,6 +183,9 @@ impl Fence {
         }
         if let Some(until) = self.majority_until().filter(|until| now < *until) {
             return Ok((Standing::Majority, until));
+        }
+        if self.other_is_excused(now) {
+            return Ok((Standing::Alone, now + lease));
         }
         let (all, majority) = self.counts();
         let heard = self.peers.values().filter(|peer| !peer.silent).count() + 1;
@@ -207,6 +211,14 @@ impl Fence {
             (_, Gateway::Silent) => Err(Lapse::GatewaySilent),
             (_, Gateway::None) => Err(Lapse::Minority),
         }
+    }
+
+    /// Of two nodes, the other one restarts as planned, or is late by less than
+    /// it takes to call it gone.
+    fn other_is_excused(&self, now: Timestamp) -> bool {
+        let late = self.timing.silence();
+        let mut others = self.peers.values();
+        self.peers.len() == 1 && others.all(|other| now < other.excused + late)
     }
 
     /// L after the newest renewal that a majority acknowledged.

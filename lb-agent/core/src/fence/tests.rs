@@ -242,6 +242,68 @@ fn who_restarts_as_planned_is_not_free_before_its_time() {
     assert_eq!(cluster.free("b"), names(&["a"]));
 }
 
+/// `node` restarts as planned, and those who hear that excuse it.
+fn restarts(cluster: &mut Cluster, node: &str, told: &[&str], seconds: u64) -> bool {
+    let now = at(cluster.now_ms);
+    let back = now + Duration::from_secs(seconds);
+    let all: Vec<NodeName> = cluster.fences.keys().cloned().collect();
+    let peers = all.into_iter().map(|other| {
+        let excused = (other.as_str() == node).then_some(back);
+        (other, excused)
+    });
+    let peers: BTreeMap<_, _> = peers.collect();
+    for other in told {
+        let fence = cluster.fences.get_mut(&NodeName::new(other)).unwrap();
+        fence.peers(&peers, now);
+    }
+    let fence = cluster.fences.get_mut(&NodeName::new(node)).unwrap();
+    fence.keep(back, told.len(), now)
+}
+
+fn answers_until(cluster: &Cluster, node: &str) -> Timestamp {
+    let fence = &cluster.fences[&NodeName::new(node)];
+    fence.expiry(at(cluster.now_ms)).until.unwrap_or_default()
+}
+
+#[test]
+fn the_kernel_of_who_restarts_answers_until_shortly_before_others_may() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let back = at(cluster.now_ms + 5000);
+    assert!(restarts(&mut cluster, "a", &["b", "c"], 5));
+    assert_eq!(answers_until(&cluster, "a"), back.before(TIMING.margin));
+    cluster.cut(&["a"]);
+    while cluster.free("b").is_empty() {
+        cluster.run_ms(1);
+    }
+    assert!(at(cluster.now_ms) >= back, "{} ms", cluster.now_ms);
+}
+
+#[test]
+fn who_restarts_without_a_majority_knowing_is_as_one_that_was_killed() {
+    let mut cluster = Cluster::new(&["a", "b", "c", "d"]);
+    assert!(!restarts(&mut cluster, "a", &["b"], 5));
+    let left = answers_until(&cluster, "a").since(at(cluster.now_ms));
+    assert!(left <= TIMING.lease, "{left:?}");
+}
+
+#[test]
+fn of_two_the_other_one_goes_on_while_one_restarts() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    assert!(restarts(&mut cluster, "a", &["b"], 5));
+    cluster.cut(&["a"]);
+    for _ in 0..60 {
+        cluster.run_ms(100);
+        let answers = answers_until(&cluster, "b") > at(cluster.now_ms);
+        assert!(
+            answers,
+            "at {} ms: {:?}",
+            cluster.now_ms,
+            cluster.standing("b")
+        );
+    }
+    assert_eq!(cluster.free("b"), names(&["a"]), "it is late");
+}
+
 #[test]
 fn who_has_no_majority_yields_to_announcements() {
     let mut cluster = Cluster::new(&["a", "b"]);

@@ -104,11 +104,14 @@ impl Cluster {
     }
 
     /// Tells all that this node leaves, and when it will be back, if it will.
-    /// [`Output::Released`] follows when they have acted.
+    /// [`Output::Released`] follows when they have acted, or know that they need
+    /// not. Who said that it comes back may still say that it does not.
     pub fn leave(&mut self, returns_in: Option<Duration>, now: Timestamp) {
         self.begin();
-        if self.leaving.is_none() {
+        let for_good = self.own.returns_by.is_some() && returns_in.is_none();
+        if self.leaving.is_none() || for_good {
             self.leaving = Some(now);
+            self.released = false;
             self.own.state = MemberState::Leaving;
             self.own.since = now;
             self.own.returns_by = returns_in.map(|time| now + time);
@@ -316,6 +319,17 @@ impl Cluster {
     fn settled_at(&self) -> Option<Timestamp> {
         let configured = self.configured.filter(|_| !self.settled)?;
         Some(configured + self.timing.patience * 2)
+    }
+
+    /// How many others have heard that this node leaves.
+    #[must_use]
+    pub fn told(&self) -> usize {
+        let Some(since) = self.leaving else {
+            return 0;
+        };
+        let peers = self.peers.values().filter_map(Peer::direct);
+        let told = peers.filter(|direct| direct.acked.is_some_and(|acked| acked >= since));
+        told.count()
     }
 
     fn all_released(&self, since: Timestamp) -> bool {
