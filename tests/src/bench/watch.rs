@@ -19,6 +19,8 @@ pub struct Line {
     /// in seconds, all threads together; what is there without any Service is
     /// taken off.
     pub sync_s: f64,
+    /// Of one CPU, when nothing changes: talking to the other nodes.
+    pub rest_percent: f64,
     /// Resident after that, and at most.
     pub memory_mib: f64,
     pub memory_most_mib: f64,
@@ -45,11 +47,12 @@ impl Line {
 #[must_use]
 pub fn table(lines: &[Line]) -> String {
     let mut text = format!(
-        "{:>8} {:>9} {:>6} {:>10} {:>12} {:>9} {:>12} {:>9} {:>9}\n",
+        "{:>8} {:>9} {:>6} {:>10} {:>10} {:>12} {:>9} {:>12} {:>9} {:>9}\n",
         "services",
         "endpoints",
         "here",
         "sync, s",
+        "at rest, %",
         "memory, MiB",
         "(most)",
         "change, ms",
@@ -58,11 +61,12 @@ pub fn table(lines: &[Line]) -> String {
     );
     for line in lines {
         text.push_str(&format!(
-            "{:>8} {:>9} {:>6} {:>10.2} {:>12.0} {:>9.0} {:>12.2} {:>9.2} {:>9.2} {}\n",
+            "{:>8} {:>9} {:>6} {:>10.2} {:>10.1} {:>12.0} {:>9.0} {:>12.2} {:>9.2} {:>9.2} {}\n",
             line.services,
             line.endpoints,
             line.local_backends,
             line.sync_s,
+            line.rest_percent,
             line.memory_mib,
             line.memory_most_mib,
             line.change_ms,
