@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use lb_tests::kubernetes::corten::{NAMESPACE, addresses, wait_addresses};
+use anyhow::{Result, bail, ensure};
+use lb_tests::kubernetes::corten::{NAMESPACE, addresses, wait_addresses, wait_configuration};
 use lb_tests::kubernetes::readme::{self, Desk};
 use lb_tests::kubernetes::{Cluster, ClusterNode, audit, images, page};
 use lb_tests::lab::{KubeProxy, Spec, UPLINK, address};
@@ -65,16 +65,7 @@ impl People {
     fn wait_refused(&self, address: IpAddr, port: u16) {
         let client = self.cluster.lab().client();
         wait::until_ok(LIMIT, "connections are refused", || {
-            let answer = page::get(&client, address, port);
-            let Err(error) = answer else {
-                anyhow::bail!("a pod answers");
-            };
-            // curl ends with 7 when it is refused, with 28 when nobody answers.
-            ensure!(
-                format!("{error:#}").contains("(exit status: 7)"),
-                "{error:#}"
-            );
-            Ok(())
+            page::refused(&client, address, port)
         })
         .unwrap_or_else(|error| panic!("{error:#}\n{}", self.cluster.agent_logs()));
     }
@@ -163,19 +154,7 @@ fn one_status(people: &People) -> Result<Value> {
 /// everybody says so.
 fn a_mistake_is_seen_with_kubectl(people: &People) {
     people.apply("helm-pool");
-    let states = |result: &str| {
-        let what = format!("every configuration state is {result}");
-        wait::until_ok(LIMIT, &what, || {
-            let all = ["get", "configurationstates", "--all-namespaces"];
-            let all = people.cluster.kubectl().json(&all)?;
-            let states = all["items"].as_array().context("a list")?;
-            let wanted = people.cluster.nodes().count() + 1;
-            let fit = states.iter().filter(|s| s["status"]["result"] == result);
-            ensure!((states.len(), fit.count()) == (wanted, wanted), "{all}");
-            Ok(())
-        })
-        .unwrap_or_else(|error| panic!("{error:#}\n{}", people.cluster.agent_logs()));
-    };
+    let states = |result| wait_configuration(&people.cluster, result).expect("told");
     states("Valid");
     let kubectl = people.cluster.kubectl();
     kubectl.apply(OVERLAP).expect("applied");

@@ -101,6 +101,22 @@ impl Cluster {
     }
 }
 
+/// Waits until every node, and the holder of the Lease, say this of the
+/// configuration: `Valid` or `Invalid`.
+pub fn wait_configuration(cluster: &Cluster, result: &str) -> Result<()> {
+    let what = format!("every configuration state is {result}");
+    let waited = wait::until_ok(LIMIT, &what, || {
+        let all = ["get", "configurationstates", "--all-namespaces"];
+        let all = cluster.kubectl().json(&all)?;
+        let states = all["items"].as_array().context("a list")?;
+        let wanted = cluster.nodes().count() + 1;
+        let fit = states.iter().filter(|s| s["status"]["result"] == result);
+        ensure!((states.len(), fit.count()) == (wanted, wanted), "{all}");
+        Ok(())
+    });
+    waited.with_context(|| cluster.agent_logs())
+}
+
 /// The addresses of a Service's status, in its order.
 pub fn addresses(kubectl: &Kubectl, service: &str) -> Result<Vec<IpAddr>> {
     let service = kubectl.json(&["get", "service", service])?;

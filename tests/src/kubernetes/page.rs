@@ -23,6 +23,16 @@ pub fn get(client: &Namespace, address: IpAddr, port: u16) -> Result<Page> {
     ask(command, address, port)
 }
 
+/// That connections are refused, which takes no time.
+pub fn refused(client: &Namespace, address: IpAddr, port: u16) -> Result<()> {
+    let answer = get(client, address, port);
+    let error = answer.err().context("a pod answers")?;
+    // curl ends with 7 when it is refused, with 28 when nobody answers.
+    let text = format!("{error:#}");
+    ensure!(text.contains("(exit status: 7)"), "{text}");
+    Ok(())
+}
+
 fn ask(mut command: Command, address: IpAddr, port: u16) -> Result<Page> {
     let host = match address {
         IpAddr::V4(address) => address.to_string(),

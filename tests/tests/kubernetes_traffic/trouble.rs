@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::kubernetes::corten::{NAMESPACE, addresses, wait_addresses};
+use lb_tests::kubernetes::corten::{NAMESPACE, addresses, wait_addresses, wait_configuration};
 use lb_tests::kubernetes::{page, workload};
 use lb_tests::lab::{KubeProxy, NGINX_PORT};
 use lb_tests::load::{Load, Tally, Target, spread};
@@ -97,19 +97,9 @@ fn wrong_objects(trial: &Trial) {
     }
     let overlap = pool("overlap", "192.0.2.90-192.0.2.95");
     kubectl.apply(&overlap).expect("taken");
-    let states = ["get", "configurationstates", "--namespace", CONFIGURATION];
-    let told = |result: &str| {
-        until(trial, &format!("all say {result}"), || {
-            let all = kubectl.json(&states)?;
-            let all = all["items"].as_array().context("a list")?;
-            let fit = all.iter().filter(|s| s["status"]["result"] == result);
-            ensure!(fit.count() == all.len(), "{all:?}");
-            Ok(())
-        });
-    };
-    told("Invalid");
+    wait_configuration(&trial.cluster, "Invalid").expect("told");
     trial.kubectl(&["delete", "ipaddresspool", "overlap", "-n", CONFIGURATION]);
-    told("Valid");
+    wait_configuration(&trial.cluster, "Valid").expect("told");
 }
 
 fn secret_deleted(trial: &Trial) {
@@ -173,12 +163,7 @@ fn no_endpoints(trial: &Trial) {
     let client = trial.cluster.lab().client();
     for address in given {
         until(trial, &format!("{address} refuses"), || {
-            let refused = page::get(&client, address, NGINX_PORT);
-            let refused = refused.err().context("somebody answers")?;
-            // curl ends with 7 when it is refused, with 28 when nobody answers.
-            let text = format!("{refused:#}");
-            ensure!(text.contains("(exit status: 7)"), "{text}");
-            Ok(())
+            page::refused(&client, address, NGINX_PORT)
         });
     }
     trial.kubectl(&["delete", "service", "second"]);
