@@ -182,7 +182,17 @@ pub fn run(
                 let name = name(candidate, fault);
                 progress(&format!("{name}, run {} of {runs}", run + 1));
                 let trial = trial::run(&mut *system, &watcher, fault, candidate.watch());
-                noticed.push(trial.context(name)?);
+                let trial = trial.context(name)?;
+                progress(&format!(
+                    "lost {}, gap {:.0} ms, ARP {:.0} ms; {} of {} connections reset, {} silent",
+                    trial.lost,
+                    millis(trial.gap),
+                    millis(trial.arp_gap),
+                    trial.reset,
+                    trial.connections,
+                    trial.silent
+                ));
+                noticed.push(trial);
             }
             lines.push(line(candidate, fault, &noticed));
         }

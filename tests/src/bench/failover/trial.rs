@@ -50,6 +50,10 @@ pub(super) fn run(
     let owner = system.owner().context("before the fault")?;
     let vips = system.vips();
     let client = system.lab().client();
+    for vip in &vips {
+        // Of two that had it, the other one may have been heard last.
+        system.lab().forget_neighbour(*vip)?;
+    }
     let load = Load::start(&client, connections(&vips))?;
     for vip in &vips {
         system.lab().wait_client_sends_to(*vip, owner)?;
