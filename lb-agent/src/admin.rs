@@ -26,6 +26,7 @@ use crate::publish::Decided;
 use crate::report::Report;
 use crate::report::routers::Routers;
 
+mod metallb;
 mod metrics;
 mod peers;
 mod routers;
@@ -44,6 +45,8 @@ pub struct Answers {
     pub decided: watch::Receiver<Decided>,
     pub peers: watch::Receiver<Arc<PeersReport>>,
     pub routers: watch::Receiver<Arc<Routers>>,
+    /// MetalLB's names as well.
+    pub as_metallb: bool,
 }
 
 /// Listens; a machine without IPv6 listens for IPv4 alone.
@@ -92,7 +95,12 @@ async fn metrics(State(answers): State<Answers>) -> impl IntoResponse {
             let error = &error as &dyn std::error::Error;
             tracing::warn!(error, "the tables cannot be measured");
         }
-        text.into_string()
+        let mut all = text.into_string();
+        if answers.as_metallb {
+            let decided = answers.decided.borrow().clone();
+            all += &metallb::lines(&decided, &answers.routers.borrow().clone());
+        }
+        all
     });
     match text.await {
         Ok(text) => {

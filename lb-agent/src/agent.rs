@@ -97,6 +97,8 @@ pub struct Options {
     pub debug_packets: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are; none: nowhere.
     pub metrics: Option<SocketAddr>,
+    /// Under MetalLB's names as well.
+    pub metrics_as_metallb: bool,
     /// Instead of the data plane that is built in.
     pub object: Option<PathBuf>,
 }
@@ -291,6 +293,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             decided: decided.clone(),
             peers: peers_report.clone(),
             routers: routers_told.clone(),
+            as_metallb: options.metrics_as_metallb,
         };
         tasks.spawn(async move {
             admin::run(listener, answers)

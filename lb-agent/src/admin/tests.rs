@@ -29,6 +29,7 @@ async fn an_agent_is_healthy_before_it_is_ready_and_says_what_it_waits_for() {
         decided,
         peers: watch::channel(Arc::default()).1,
         routers: watch::channel(Arc::default()).1,
+        as_metallb: true,
     };
     let task = tokio::spawn(run(listener, answers));
     assert!(ask(address, "/healthz").await.starts_with("HTTP/1.1 200"));
@@ -52,6 +53,7 @@ async fn an_agent_is_healthy_before_it_is_ready_and_says_what_it_waits_for() {
         "corten_build_info{version=\"1\"} 1",
         "corten_watch_up{kind=\"services\"} 0",
         "corten_config_loaded 0",
+        "metallb_k8s_client_config_loaded_bool 0",
     ] {
         assert!(
             metrics.lines().any(|found| found == line),

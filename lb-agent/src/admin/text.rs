@@ -46,6 +46,21 @@ impl Text {
         self.text
     }
 
+    /// The same with names that begin differently.
+    pub(super) fn renamed(self, from: &str, to: &str) -> String {
+        let rename = |line: &str| {
+            let places = ["# HELP ", "# TYPE ", ""];
+            let place = places.into_iter().find(|place| line.starts_with(place));
+            let (place, rest) = line.split_at(place.map_or(0, str::len));
+            let rest = rest.strip_prefix(from).map(|rest| format!("{to}{rest}"));
+            match rest {
+                Some(rest) => format!("{place}{rest}\n"),
+                None => format!("{line}\n"),
+            }
+        };
+        self.text.lines().map(rename).collect()
+    }
+
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         let _written = writeln!(self.text, "{line}");
     }
@@ -80,6 +95,17 @@ mod tests {
             "# HELP corten_ready Whether it is.\n# TYPE corten_ready gauge\ncorten_ready 1\n\
              # HELP corten_packets_total Packets.\n# TYPE corten_packets_total counter\n\
              corten_packets_total{reason=\"a\\\"b\\\\c\\nd\",port=\"80\"} 7\n"
+        );
+    }
+    #[test]
+    fn names_may_begin_differently_and_labels_stay() {
+        let mut text = Text::default();
+        text.family("corten_ready", Kind::Gauge, "Whether corten_ is.");
+        text.sample(&[("peer", &"corten_x")], 1);
+        assert_eq!(
+            text.renamed("corten_", "metallb_"),
+            "# HELP metallb_ready Whether corten_ is.\n# TYPE metallb_ready gauge\n\
+             metallb_ready{peer=\"corten_x\"} 1\n"
         );
     }
 }

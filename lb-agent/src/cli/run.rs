@@ -117,6 +117,11 @@ pub(super) struct Run {
     /// nowhere [default: [::]:6948 for a cluster, nowhere for manifests]
     #[arg(long, value_name = "ADDRESS", value_parser = metrics_address)]
     metrics_addr: Option<MetricsAddress>,
+    /// Serve what MetalLB measures under MetalLB's names as well
+    /// (metallb_bgp_session_up, …), for dashboards and alerts that are there
+    /// already; not metallb_layer2_* and metallb_speaker_announced
+    #[arg(long)]
+    metallb_metrics: bool,
     /// Log every packet for a VIP; slow, for looking at a few packets
     #[arg(long)]
     debug_packets: bool,
@@ -227,6 +232,7 @@ impl Run {
             .map_or(default, |MetricsAddress(address)| address);
         Ok(Options {
             metrics,
+            metrics_as_metallb: self.metallb_metrics,
             run_folder: self.place.run_folder(),
             node: self.node,
             reads: match self.manifests {
