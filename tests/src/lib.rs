@@ -19,6 +19,7 @@ pub mod netns;
 pub mod object;
 pub mod packet;
 pub mod require;
+pub mod routers;
 pub mod wait;
 
 use std::path::PathBuf;

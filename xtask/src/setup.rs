@@ -119,11 +119,23 @@ pub(crate) fn cluster() -> Result<()> {
 }
 
 /// What routers in the lab are.
-const ROUTERS: &[Need] = &[Need {
-    package: "frr",
-    why: "a router that speaks BGP",
-    present: || Path::new("/usr/lib/frr/bgpd").is_file() && on_path("vtysh").is_some(),
-}];
+const ROUTERS: &[Need] = &[
+    Need {
+        package: "frr",
+        why: "a router that speaks BGP",
+        present: || Path::new("/usr/lib/frr/bgpd").is_file() && on_path("vtysh").is_some(),
+    },
+    Need {
+        package: "bird2",
+        why: "another one",
+        present: || on_path("bird").is_some() && on_path("birdc").is_some(),
+    },
+    Need {
+        package: "gobgpd",
+        why: "and another one",
+        present: || on_path("gobgpd").is_some() && on_path("gobgp").is_some(),
+    },
+];
 
 /// Makes sure that the lab can have a router that speaks BGP.
 pub(crate) fn routers() -> Result<()> {

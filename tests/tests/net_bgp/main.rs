@@ -2,7 +2,10 @@
 //! node, and no connection is lost when agents restart, a node is drained, or
 //! another node is lost.
 
+mod bird;
+mod gobgp;
 mod lost;
+mod one_node;
 mod password;
 mod restart;
 

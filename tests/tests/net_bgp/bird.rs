@@ -1,0 +1,179 @@
+//! BIRD as the router.
+
+use ipnet::IpNet;
+use lb_tests::frr::host_prefix;
+use lb_tests::require;
+use lb_tests::routers::Bird;
+
+use super::one_node::{NODE_ASN, OneNode, PeerObject, ROUTER_ASN, lines, wait_said};
+
+/// A protocol for the node's session of one family, which carries both.
+fn protocol(name: &str, local: &str, node: &str, more: &str) -> String {
+    format!(
+        "protocol bgp {name} {{
+            local {local} as {ROUTER_ASN};
+            neighbor {node} {more};
+            hold time 9;
+            connect delay time 1;
+            error wait time 1, 2;
+            ipv4 {{ import all; export none; extended next hop; }};
+            ipv6 {{ import all; export none; }};
+        }}
+        "
+    )
+}
+
+fn config(protocols: &str) -> String {
+    format!(
+        "router id 192.0.2.254;
+        protocol device {{}}
+        protocol bfd {{ interface \"*\" {{ interval 100 ms; multiplier 3; }}; }}
+        {protocols}"
+    )
+}
+
+/// Over IPv4 and over IPv6, from both sides at once, with BFD, a password,
+/// communities and aggregation.
+#[test]
+fn bird_has_what_is_configured() {
+    if !require::root("net") {
+        return;
+    }
+    let net = OneNode::up("bgpbird", &["--bgp-listen-port", "179"]);
+    let (node, router) = net.ends();
+    let both = |v4: &str, v6: &str| {
+        let (of_v4, of_v6) = (node.v4.to_string(), node.v6.to_string());
+        config(
+            &(protocol("four", &router.v4.to_string(), &of_v4, v4)
+                + &protocol("six", &router.v6.to_string(), &of_v6, v6)),
+        )
+    };
+    let external = format!("as {NODE_ASN}");
+    // BIRD connects too: one of the two connections stays.
+    let v4 = format!("{external}; password \"right\"; bfd on");
+    let folder = net.lab.folder().join("bird");
+    let bird = Bird::start(net.lab.router(), folder, &both(&v4, &external)).expect("BIRD runs");
+    let peer = |address: &dyn ToString, more: &[&str]| {
+        let mut all = lines(&[
+            &format!("myASN: {NODE_ASN}"),
+            "dynamicASN: external",
+            &format!("peerAddress: \"{}\"", address.to_string()),
+            "dualStackAddressFamily: true",
+        ]);
+        all.extend(lines(more));
+        all
+    };
+    let configure = |password: &[&str], advertisement: &[&str]| {
+        let four = peer(&router.v4, &[&["bfdProfile: fast"], password].concat());
+        let six = peer(&router.v6, &[]);
+        let peers = [
+            PeerObject {
+                name: "four",
+                lines: &four,
+            },
+            PeerObject {
+                name: "six",
+                lines: &six,
+            },
+        ];
+        net.configure(&peers, advertisement);
+    };
+    let communities = &["communities: [\"64512:7\", \"large:64512:1:2\", \"65535:65281\"]"];
+    configure(&["password: right"], communities);
+    for name in ["four", "six"] {
+        net.wait_established(name);
+    }
+    let row = net.wait_row("four", "BFD is up", |row| row["bfd"]["up"] == true);
+    assert_eq!(row["bfd"]["detection_ms"], 300, "{row}");
+    let sessions = bird.ask("show bfd sessions").expect("BIRD answers");
+    assert!(sessions.contains(" Up "), "{sessions}");
+    for name in ["four", "six"] {
+        for vip in net.lab.vips() {
+            let command = format!("show route protocol {name} all {}", host_prefix(vip));
+            let ask = || bird.ask(&command);
+            let told = wait_said(&command, ask, |text| text.contains("BGP.as_path"));
+            for expected in [
+                &format!("BGP.as_path: {NODE_ASN}") as &str,
+                "BGP.origin: IGP",
+                "(64512,7)",
+                "(64512, 1, 2)",
+                "(65535,65281)",
+            ] {
+                assert!(told.contains(expected), "{expected}: {told}");
+            }
+        }
+    }
+    // Neither side ends what it has because the other one connects as well.
+    let row = net.wait_established("four");
+    assert_eq!(row["flaps"], 0, "{row}");
+
+    // What an administrator asks for, in BIRD's words.
+    let before = row["messages"]["refreshes"]["received"].as_u64();
+    bird.ask("reload in four").expect("BIRD answers");
+    net.wait_row("four", "asked to tell all again", |row| {
+        row["messages"]["refreshes"]["received"].as_u64() > before
+    });
+
+    // Aggregation takes the place of single addresses.
+    configure(
+        &["password: right"],
+        &["aggregationLength: 28", "aggregationLengthV6: 124"],
+    );
+    let ask = || bird.ask("show route protocol four");
+    wait_said("BIRD has what is aggregated", ask, |text| {
+        let vips = net.lab.vips();
+        let mut aggregated = [(vips[0], 28), (vips[1], 124)]
+            .into_iter()
+            .map(|(vip, length)| {
+                let net = IpNet::new(vip, length).expect("a length").trunc();
+                net.to_string()
+            });
+        let single = vips.iter().map(|vip| host_prefix(*vip));
+        aggregated.all(|net| text.contains(&net)) && !{ single }.any(|net| text.contains(&net))
+    });
+    net.lab.down().expect("the lab goes");
+}
+
+/// Of the same AS: LOCAL_PREF is said, and no AS.
+#[test]
+fn bird_of_the_same_as_hears_preferences() {
+    if !require::root("net") {
+        return;
+    }
+    let net = OneNode::up("bgpibgp", &[]);
+    let (node, router) = net.ends();
+    let four = protocol(
+        "four",
+        &router.v4.to_string(),
+        &node.v4.to_string(),
+        "internal; passive on",
+    );
+    let folder = net.lab.folder().join("bird");
+    let bird = Bird::start(net.lab.router(), folder, &config(&four)).expect("BIRD runs");
+    let all = lines(&[
+        &format!("myASN: {ROUTER_ASN}"),
+        &format!("peerASN: {ROUTER_ASN}"),
+        &format!("peerAddress: {}", router.v4),
+    ]);
+    net.configure(
+        &[PeerObject {
+            name: "four",
+            lines: &all,
+        }],
+        &["localPref: 150"],
+    );
+    net.wait_established("four");
+    let vip = net.lab.vips()[0];
+    let command = format!("show route all {}", host_prefix(vip));
+    let told = wait_said(
+        &command,
+        || bird.ask(&command),
+        |text| text.contains("BGP.local_pref"),
+    );
+    assert!(told.contains("BGP.local_pref: 150"), "{told}");
+    assert!(
+        !told.contains(&format!("BGP.as_path: {ROUTER_ASN}")),
+        "{told}"
+    );
+    net.lab.down().expect("the lab goes");
+}

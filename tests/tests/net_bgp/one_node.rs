@@ -1,0 +1,130 @@
+//! A node and a router that the test starts itself.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use ipnet::IpNet;
+use lb_tests::lab::address::{Pair, node_gateway};
+use lb_tests::lab::{Lab, Spec, Wire};
+use lb_tests::wait;
+use serde_json::Value;
+
+use super::{LIMIT, logs};
+
+pub(super) const ROUTER_ASN: u32 = 64512;
+pub(super) const NODE_ASN: u32 = 64513;
+
+pub(super) struct OneNode {
+    pub(super) lab: Lab,
+}
+
+/// Of a `BGPPeer`, its spec's lines.
+pub(super) struct PeerObject<'a> {
+    pub(super) name: &'a str,
+    pub(super) lines: &'a [String],
+}
+
+impl OneNode {
+    /// `arguments`: of the agent.
+    pub(super) fn up(prefix: &str, arguments: &[&str]) -> Self {
+        let mut spec = Spec::for_test(prefix).expect("programs are built");
+        spec.wire = Wire::Routed;
+        (spec.nodes, spec.pods) = (1, 1);
+        spec.agent_arguments = arguments
+            .iter()
+            .map(|&argument| argument.to_owned())
+            .collect();
+        Self {
+            lab: Lab::up(spec).expect("the lab comes up"),
+        }
+    }
+
+    /// The node's addresses, and the router's towards it.
+    pub(super) fn ends(&self) -> (Pair, Pair) {
+        (self.lab.node(1).address(), node_gateway(1).address)
+    }
+
+    /// Writes the peers, a pool of all VIPs, and an advertisement with these
+    /// lines.
+    pub(super) fn configure(&self, peers: &[PeerObject<'_>], advertisement: &[&str]) {
+        let object = |kind: &str, version: &str, name: &str, lines: &str| {
+            format!(
+                "apiVersion: metallb.io/{version}\nkind: {kind}\nmetadata:\n  name: {name}\n  \
+                 namespace: metallb-system\nspec:\n{lines}---\n"
+            )
+        };
+        let indent = |lines: &mut dyn Iterator<Item = &str>| -> String {
+            lines.map(|line| format!("  {line}\n")).collect()
+        };
+        let vips = self.lab.vips();
+        // Whole networks, so that advertisements may aggregate.
+        let addresses = vips.iter().take(2).map(|vip| {
+            let length = if vip.is_ipv4() { 28 } else { 124 };
+            let net = IpNet::new(*vip, length).expect("a length").trunc();
+            format!("  - \"{net}\"\n")
+        });
+        let addresses: String = addresses.collect();
+        let mut text = object(
+            "IPAddressPool",
+            "v1beta1",
+            "lab",
+            &format!("  addresses:\n{addresses}"),
+        );
+        let said = indent(
+            &mut [&["ipAddressPools: [lab]"], advertisement]
+                .concat()
+                .into_iter(),
+        );
+        text += &object("BGPAdvertisement", "v1beta1", "lab", &said);
+        let profile = "  receiveInterval: 100\n  transmitInterval: 100\n";
+        text += &object("BFDProfile", "v1beta1", "fast", profile);
+        for peer in peers {
+            let mut lines = peer.lines.iter().map(String::as_str);
+            text += &object("BGPPeer", "v1beta2", peer.name, &indent(&mut lines));
+        }
+        let folder = self.lab.folder();
+        let new = folder.join("router.yaml.new");
+        fs::write(&new, text).expect("written");
+        let file = self.lab.manifest_folder().join("router.yaml");
+        fs::rename(new, file).expect("renamed");
+    }
+
+    /// Waits until the row of a peer is as wanted.
+    pub(super) fn wait_row(&self, peer: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let mut found = Value::Null;
+        let waited = wait::until_ok(LIMIT, &format!("{peer}: {what}"), || {
+            let rows = self.lab.node(1).ask(&["bgp", peer])?;
+            let row = rows["routers"][0].clone();
+            ensure!(fits(&row), "{row}");
+            found = row;
+            Ok(())
+        });
+        waited.unwrap_or_else(|error| panic!("{error:#}\n{}", logs(&self.lab)));
+        found
+    }
+
+    pub(super) fn wait_established(&self, peer: &str) -> Value {
+        self.wait_row(peer, "established", |row| row["established"] == true)
+    }
+}
+
+/// Waits until a router says what is wanted.
+pub(super) fn wait_said(
+    what: &str,
+    ask: impl Fn() -> Result<String>,
+    fits: impl Fn(&str) -> bool,
+) -> String {
+    let mut found = String::new();
+    let waited = wait::until_ok(LIMIT, what, || {
+        found = ask()?;
+        ensure!(fits(&found), "it says {found}");
+        Ok(())
+    });
+    waited.unwrap_or_else(|error| panic!("{error:#}"));
+    found
+}
+
+/// The lines of a peer's spec.
+pub(super) fn lines(all: &[&str]) -> Vec<String> {
+    all.iter().map(|&line| line.to_owned()).collect()
+}
