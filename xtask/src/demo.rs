@@ -1,6 +1,7 @@
 //! `cargo xtask demo`: what the product does, in about a minute, in words and
 //! numbers; and whether it is as promised.
 
+mod bgp;
 mod changes;
 mod forwarding;
 mod story;
@@ -30,18 +31,30 @@ pub(crate) struct Demo {
     /// Put the nodes on subnets of their own, behind a router
     #[arg(long)]
     routed: bool,
+    /// As --routed, and the router learns by BGP where the addresses are; a
+    /// node is lost, and comes back
+    #[arg(long)]
+    bgp: bool,
 }
 
 impl Demo {
     pub(crate) fn run(&self) -> Result<ExitCode> {
         ensure!(is_root(), "the demo makes network namespaces: run as root");
         setup::lab()?;
+        if self.bgp {
+            setup::routers()?;
+        }
         build::release(true)?;
         interrupt::arm()?;
         report::step("bringing up a client, three nodes with agents, and three pods");
         let mut lab = Lab::up(self.spec())?;
         let mut story = Story::new(!self.json);
-        let told = tell(&mut lab, &mut story);
+        let told = if self.bgp {
+            introduce(&lab, &mut story);
+            bgp::tell(&mut lab, &mut story)
+        } else {
+            tell(&mut lab, &mut story)
+        };
         report::step("taking the demo's network down");
         lab.down()?;
         interrupt::check()?;
@@ -55,7 +68,8 @@ impl Demo {
         let programs = release_folder();
         let mut spec = Spec::new(PREFIX, programs.join("corten-echo"));
         spec.agent = Some(programs.join("lb-agent"));
-        if self.routed {
+        (spec.bgp, spec.bfd) = (self.bgp, self.bgp);
+        if self.routed || self.bgp {
             spec.wire = Wire::Routed;
         }
         spec

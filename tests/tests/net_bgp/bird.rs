@@ -32,8 +32,8 @@ fn config(protocols: &str) -> String {
     )
 }
 
-/// Over IPv4 and over IPv6, from both sides at once, with BFD, a password,
-/// communities and aggregation.
+/// Over IPv4 and over IPv6, from both sides at once, with BFD, a password
+/// (right, wrong and missing), communities and aggregation.
 #[test]
 fn bird_has_what_is_configured() {
     if !require::root("net") {
@@ -131,6 +131,18 @@ fn bird_has_what_is_configured() {
         let single = vips.iter().map(|vip| host_prefix(*vip));
         aggregated.all(|net| text.contains(&net)) && !{ single }.any(|net| text.contains(&net))
     });
+
+    // Another password, and none: no session, and a reason.
+    for password in [&["password: wrong"] as &[&str], &[]] {
+        configure(password, communities);
+        net.wait_row("four", "not established, with a reason", |row| {
+            let text = row["last_error"]["text"].as_str().unwrap_or_default();
+            row["established"] == false
+                && (text.contains("another password") || text.contains("no answer"))
+        });
+    }
+    configure(&["password: right"], communities);
+    net.wait_established("four");
     net.lab.down().expect("the lab goes");
 }
 
