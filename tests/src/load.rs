@@ -34,7 +34,7 @@ const PACE: Duration = Duration::from_millis(50);
 /// An answer that takes longer is a stall.
 const STALL: Duration = Duration::from_secs(2);
 /// How long flows may take to all be open, or to all have new answers.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(40);
 
 /// Where a flow goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

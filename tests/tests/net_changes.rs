@@ -2,10 +2,15 @@
 //! after the other changes: nothing is reset, lost, or answered by another
 //! pod, apart from flows of a pod that is gone.
 
+use std::net::IpAddr;
+use std::time::Duration;
+
+use lb_tests::command::feed;
 use lb_tests::lab::address::pod_subnets;
 use lb_tests::lab::{Endpoint, Lab, Spec, Wire};
 use lb_tests::load::{Flooding, Flow, Load, Tally, spread};
-use lb_tests::require;
+use lb_tests::netns::Namespace;
+use lb_tests::{require, wait};
 
 /// Of each family.
 const CONNECTIONS: usize = 100;
@@ -15,6 +20,9 @@ const ANSWERS: u64 = 6;
 const NEW_FLOWS: u32 = 150;
 /// Packets from invented addresses, of each kind, at least.
 const FLOOD: u32 = 1_000_000;
+
+/// For what takes some retransmissions.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 struct Trial {
     lab: Lab,
@@ -114,6 +122,14 @@ impl Trial {
         self.lab.wait_applied().expect("the agents follow");
     }
 
+    /// Once all are answered again: what they lost and waited until now.
+    fn forgive(&mut self) {
+        let answered = self.load.wait_for_answers(1);
+        answered.unwrap_or_else(|error| panic!("{error:#}\n{}", self.lab.counters()));
+        let flows = self.load.look().expect("traffic runs");
+        self.forgiven = flows.iter().map(|flow| [flow.stalled, flow.lost]).collect();
+    }
+
     /// Takes away all that a node's programs knew, and starts its agent afresh.
     /// In between nothing forwards there: what its pods lost then is forgiven.
     fn start_empty(&mut self, node: u8) {
@@ -122,10 +138,7 @@ impl Trial {
         node.wipe_maps().expect("wiped");
         node.start_agent().expect("started");
         node.wait_ready().expect("ready");
-        let answered = self.load.wait_for_answers(1);
-        answered.unwrap_or_else(|error| panic!("{error:#}\n{}", self.lab.counters()));
-        let flows = self.load.look().expect("traffic runs");
-        self.forgiven = flows.iter().map(|flow| [flow.stalled, flow.lost]).collect();
+        self.forgive();
     }
 
     fn end(self) {
@@ -228,6 +241,73 @@ fn a_node_with_pods_starts_empty_on_one_link() {
 fn a_node_with_pods_starts_empty_behind_a_router() {
     if require::root("net") {
         a_node_with_pods_starts_empty("chgemptyr", Wire::Routed);
+    }
+}
+
+/// Has a namespace drop what it would forward, and any of these nft expressions
+/// matches, until [`let_pass`].
+fn hold_back(namespace: &Namespace, what: &[String]) {
+    let rules: String = what.iter().map(|what| format!("{what} drop\n")).collect();
+    let table = format!(
+        "table inet held {{\nchain forward {{\ntype filter hook forward priority 0\n{rules}}}\n}}\n"
+    );
+    feed(namespace.command("nft").args(["-f", "-"]), &table).expect("nft takes it");
+}
+
+fn let_pass(namespace: &Namespace) {
+    let table = ["delete", "table", "inet", "held"];
+    namespace.run("nft", &table).expect("it was there");
+}
+
+/// Whether every connection of a pod has something that no client has taken.
+fn all_wait(pod: &Namespace) -> bool {
+    let open = pod.run("ss", &["-Htn", "state", "established"]);
+    let open = open.expect("ss prints connections");
+    // Bytes received, and bytes sent that are not acknowledged.
+    let waits = |line: &str| line.split_whitespace().nth(1) != Some("0");
+    !open.is_empty() && open.lines().all(waits)
+}
+
+/// Where clients reach pods by their own addresses: a node loses all that it
+/// knew, and the first to say something after that are its pods. They are held
+/// back until their clients have been heard.
+#[test]
+fn pods_speak_first_on_a_node_that_starts_empty() {
+    if !require::root("net") {
+        return;
+    }
+    let mut trial = Trial::start(spec("chgfirst", Wire::Routed), |_| {});
+    trial.lab.send_to(2).expect("steered");
+    trial.check("a change of the owner");
+    let (node, router) = (trial.lab.node(1), trial.lab.router());
+    let services = &trial.lab.manifests.services;
+    let answers: Vec<_> = services
+        .iter()
+        .map(|service| format!("tcp sport {}", service.target_port))
+        .collect();
+    hold_back(&node.namespace(), &answers);
+    let pod = trial.lab.pod(1, 1).namespace();
+    wait::until(PATIENCE, "all connections wait", || all_wait(&pod)).expect("they do");
+    let questions: Vec<_> = trial.lab.vips().iter().map(to).collect();
+    hold_back(&router, &questions);
+    node.kill_agent().expect("killed");
+    node.wipe_maps().expect("wiped");
+    node.start_agent().expect("started");
+    node.wait_ready().expect("ready");
+    let_pass(&node.namespace());
+    let held = || node.counter("reply_too_early").is_ok_and(|held| held > 0);
+    wait::until(PATIENCE, "pods are held back", held).expect("they are");
+    let_pass(&router);
+    trial.forgive();
+    trial.check("pods spoke before their clients");
+    trial.end();
+}
+
+/// What goes to an address, for nft.
+fn to(address: &IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => format!("ip daddr {address}"),
+        IpAddr::V6(address) => format!("ip6 daddr {address}"),
     }
 }
 

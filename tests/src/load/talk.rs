@@ -21,7 +21,7 @@ const PORTS: u16 = 22_000;
 static TURN: AtomicU16 = AtomicU16::new(0);
 
 /// A flow that is silent for so long is broken.
-const GIVE_UP: Duration = Duration::from_secs(15);
+const GIVE_UP: Duration = Duration::from_secs(30);
 
 pub(super) async fn talk(
     flow: Rc<RefCell<Flow>>,
