@@ -5,6 +5,7 @@
 //! (`tests/bpf`). The verdict of every single packet is checked by the reason
 //! counters. Everything is loaded afresh several times; medians are shown.
 
+pub mod bgp;
 pub mod end_to_end;
 pub mod failover;
 mod kernel;

@@ -45,6 +45,8 @@ enum Part {
     Programs,
     /// Packets a second through a node, beside nft
     EndToEnd,
+    /// What four routers cost an agent (a minute; only if asked for)
+    Bgp,
     /// What a large cluster costs an agent (some minutes; only if asked for)
     Watch,
     /// What clients notice when a node is lost, beside keepalived (half an
@@ -65,6 +67,7 @@ impl Bench {
         match only {
             Some(Part::Watch) => return self.watch(),
             Some(Part::Failover) => return self.failover(),
+            Some(Part::Bgp) => return self.bgp(),
             Some(Part::Programs | Part::EndToEnd) | None => {}
         }
         let parts = Parts {
@@ -103,6 +106,20 @@ impl Bench {
             say!("{}", serde_json::to_string_pretty(&lines)?);
         } else {
             say!("{}", failover::table(&lines).trim_end());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn bgp(&self) -> Result<ExitCode> {
+        setup::lab()?;
+        setup::routers()?;
+        build::release(true)?;
+        report::step("measuring; anything else that runs here disturbs it");
+        let figures = bench::bgp::run(&release_folder(), |what| report::step(what))?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&figures)?);
+        } else {
+            say!("{}", figures.table().trim_end());
         }
         Ok(ExitCode::SUCCESS)
     }
