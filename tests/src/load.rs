@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 
 pub use self::flood::Flooding;
-pub use self::probe::{Probe, Seen};
+pub use self::probe::{PROBE_PACE, Probes, Track, Tracks, longest_gap};
 pub use self::spread::{Spread, spread};
 use crate::lab::Lab;
 use crate::lab::manifests::Protocol;

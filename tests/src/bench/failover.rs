@@ -11,7 +11,6 @@ mod arp;
 mod corten;
 mod fault;
 mod keepalived;
-mod probe;
 mod system;
 mod trial;
 

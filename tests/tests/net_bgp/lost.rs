@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::ensure;
 use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Loss};
-use lb_tests::load::{Flow, Load, Probe, Seen, Tally};
+use lb_tests::load::{Flow, Load, Probes, Tally, longest_gap};
 use lb_tests::{require, wait};
 
 use super::{CONNECTIONS, LIMIT, logs, spec, wait_bfd, wait_next_hops};
@@ -60,20 +60,15 @@ fn lose(prefix: &str, loss: Loss, hold_s: Option<u16>) -> Option<Duration> {
     let load = Load::open(&lab, CONNECTIONS, 0).expect("flows open");
     let udp = lab.targets().into_iter();
     let udp = udp.filter(|target| target.protocol == Protocol::Udp);
-    let probes: Vec<_> = udp
-        .map(|target| Probe::start(&lab.client(), target, PROBES))
-        .collect();
+    let probed = udp.flat_map(|target| [target.address; PROBES]).collect();
+    let probes = Probes::udp(&lab.client(), probed);
     load.wait_for_answers(10).expect("answers");
 
     lab.lose(LOST, loss).expect("lost");
     wait_next_hops(&lab, &[1, 3]);
     assert_elsewhere_lives(&lab, &load, "the loss");
-    let seen: Vec<Seen> = probes
-        .into_iter()
-        .flat_map(|probe| probe.finish().expect("probes run"))
-        .collect();
-    let elsewhere = seen.iter().filter(|seen| is_elsewhere(&seen.pod));
-    let dark = elsewhere.map(|seen| seen.dark).max().expect("some flows");
+    let tracks = probes.finish().expect("probes run");
+    let dark = longest_gap(&tracks, is_elsewhere);
 
     lab.find(LOST, loss).expect("found");
     wait_next_hops(&lab, &[1, 2, 3]);

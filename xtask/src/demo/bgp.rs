@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::lab::{ECHO_UDP_PORT, Lab, Loss, NGINX_PORT};
-use lb_tests::load::{Flow, Load, Probe, Seen, Tally, Target, spread};
+use lb_tests::load::{Flow, Load, Probes, Tally, Target, longest_gap, spread};
 use lb_tests::wait;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::story::Story;
 /// Per family.
 const CONNECTIONS: usize = 100;
 const NEW_CONNECTIONS: u32 = 300;
-/// UDP flows with a datagram every 10 ms, per family.
+/// UDP flows with a datagram every 5 ms, per family.
 const PROBES: usize = 12;
 const LOST: u8 = 2;
 /// Three packets of BFD, and what the router then takes.
@@ -111,9 +111,8 @@ fn a_node_is_lost(lab: &Lab, story: &mut Story) -> Result<()> {
         .flat_map(|vip| [Target::tcp((vip, NGINX_PORT)); CONNECTIONS]);
     let load = Load::start(&lab.client(), targets.collect())?;
     let udp = lab.manifests.services[1].vip.both().into_iter();
-    let probes: Vec<Probe> = udp
-        .map(|vip| Probe::start(&lab.client(), Target::udp((vip, ECHO_UDP_PORT)), PROBES))
-        .collect();
+    let probed = udp.flat_map(|vip| [(vip, ECHO_UDP_PORT).into(); PROBES]);
+    let probes = Probes::udp(&lab.client(), probed.collect());
     load.wait_for_answers(10)?;
     let all = load.look()?;
     let own = all.iter().filter(|flow| !is_elsewhere(&flow.pod)).count();
@@ -128,16 +127,12 @@ fn a_node_is_lost(lab: &Lab, story: &mut Story) -> Result<()> {
     lab.lose(LOST, Loss::Silent)?;
     lab.wait_next_hops(&[1, 3])?;
     elsewhere_lives(&load, story, "after the loss")?;
-    let mut dark = Duration::ZERO;
-    for probe in probes {
-        let seen = probe.finish()?;
-        let elsewhere = seen.iter().filter(|seen: &&Seen| is_elsewhere(&seen.pod));
-        dark = dark.max(elsewhere.map(|seen| seen.dark).max().unwrap_or_default());
-    }
+    let tracks = probes.finish()?;
+    let dark = longest_gap(&tracks, is_elsewhere);
     story.promise(
         dark.as_millis() <= DARK_MS,
         &format!(
-            "UDP flows to pods elsewhere, a datagram every 10 ms: no answer for {} ms at most \
+            "UDP flows to pods elsewhere, a datagram every 5 ms: no answer for {} ms at most \
              (three packets of BFD are 300 ms)",
             dark.as_millis()
         ),

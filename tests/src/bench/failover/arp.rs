@@ -9,9 +9,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, socket};
 use tokio::net::UdpSocket;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::probe::{PACE, Probes, Track, Tracks};
 use crate::frames::Sender;
 use crate::lab::{Lab, UPLINK};
+use crate::load::{PROBE_PACE, Probes, Track, Tracks};
 use crate::netns::Namespace;
 
 const WATCHER: &str = "watcher";
@@ -48,14 +48,14 @@ pub(super) fn ask(watcher: &Namespace, vip: Ipv4Addr) -> Result<Probes> {
         // To tokio they are alike: something to receive from.
         let receiver = UdpSocket::from_std(receiver.into())?;
         tokio::task::spawn_local(receive(receiver, vip, Rc::clone(&tracks)));
-        let mut ticks = interval(PACE);
+        let mut ticks = interval(PROBE_PACE);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             ticks.tick().await;
             let number = {
                 let track = &mut tracks.borrow_mut()[0];
                 track.sent(Instant::now());
-                track.len() - 1
+                track.number() - 1
             };
             sender.send(&question(sender.mac(), number, vip))?;
         }
@@ -103,7 +103,7 @@ async fn receive(socket: UdpSocket, vip: Ipv4Addr, tracks: Tracks) {
             continue;
         };
         let track = &mut tracks.borrow_mut()[0];
-        let newest = track.len();
+        let newest = track.number();
         let fitting = (newest.saturating_sub(SENDERS.into())..newest).find(|n| asker(*n) == to);
         if let Some(number) = fitting {
             track.answered(number);

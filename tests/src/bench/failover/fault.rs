@@ -4,6 +4,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::system::{End, System};
+use crate::lab::Loss;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -54,10 +55,10 @@ impl Fault {
             Self::Terminate => system.end(node, End::Terminate),
             Self::Drain => system.drain(node, true),
             Self::Kill => system.end(node, End::Kill),
-            Self::LinkDown => link(system, node, "down"),
-            Self::Silence => silence(system, node),
+            Self::LinkDown => system.lab().lose(node, Loss::LinkDown),
+            Self::Silence => system.lab().lose(node, Loss::Silent),
             Self::NodeGone => {
-                link(system, node, "down")?;
+                system.lab().lose(node, Loss::LinkDown)?;
                 system.end(node, End::Kill)
             }
         }
@@ -68,46 +69,12 @@ impl Fault {
         match self {
             Self::Terminate | Self::Kill => system.start(node),
             Self::Drain => system.drain(node, false),
-            Self::LinkDown => link(system, node, "up"),
-            Self::Silence => {
-                let switch = system.lab().switch();
-                switch.run("nft", &["delete", "table", "netdev", "silence"])?;
-                Ok(())
-            }
+            Self::LinkDown => system.lab().find(node, Loss::LinkDown),
+            Self::Silence => system.lab().find(node, Loss::Silent),
             Self::NodeGone => {
-                link(system, node, "up")?;
+                system.lab().find(node, Loss::LinkDown)?;
                 system.start(node)
             }
         }
     }
-}
-
-/// At the switch: the node sees that the carrier goes, and keeps its settings.
-fn link(system: &dyn System, node: u8, state: &str) -> Result<()> {
-    let port = system.lab().node(node).name();
-    system
-        .lab()
-        .switch()
-        .ip(&format!("link set {port} {state}"))
-}
-
-/// At the switch, so that nothing at the node goes another way.
-fn silence(system: &dyn System, node: u8) -> Result<()> {
-    let port = system.lab().node(node).name();
-    let chain = |name: &str| {
-        format!(
-            "add chain netdev silence {name} {{ type filter hook {name} device {port} priority 0; \
-             policy drop; }}\n"
-        )
-    };
-    let rules = format!(
-        "add table netdev silence\n{}{}",
-        chain("ingress"),
-        chain("egress")
-    );
-    let file = system.lab().folder().join("silence.nft");
-    std::fs::write(&file, rules)?;
-    let switch = system.lab().switch();
-    switch.run("nft", &["-f", &file.to_string_lossy()])?;
-    Ok(())
 }

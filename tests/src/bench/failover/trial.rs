@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use super::arp;
 use super::fault::Fault;
-use super::probe::{Probes, Track};
 use super::system::System;
 use crate::lab::{ECHO_UDP_PORT, NGINX_PORT};
-use crate::load::{Flow, Load, Target};
+use crate::load::{Flow, Load, Probes, Target, Track};
 use crate::netns::Namespace;
 use crate::wait;
 
@@ -19,8 +18,8 @@ const CONNECTIONS: usize = 90;
 const UDP_FLOWS: usize = 12;
 /// A client that was away for longer than this is not waited for.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Connections send again ever more rarely; a silent one gives up after 15 s.
-const TCP_LIMIT: Duration = Duration::from_secs(17);
+/// Connections send again ever more rarely; a silent one gives up after 30 s.
+const TCP_LIMIT: Duration = Duration::from_secs(32);
 
 /// What clients noticed of one fault.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -73,8 +72,8 @@ pub(super) fn run(
                 .look()
                 .is_ok_and(|tracks| tracks.iter().all(all_well))
     })?;
-    let before: Vec<usize> = probes.look()?.iter().map(Track::len).collect();
-    let asked: usize = questions.look()?.iter().map(Track::len).sum();
+    let before: Vec<usize> = probes.look()?.iter().map(Track::number).collect();
+    let asked: usize = questions.look()?.iter().map(Track::number).sum();
     let lost_with = |pod: &str| fault.takes_pods() && pod.starts_with(&format!("node{owner}-"));
 
     let happened = fault.happen(system, owner);
@@ -96,7 +95,7 @@ pub(super) fn run(
     for (track, before) in probes.finish()?.iter().zip(before) {
         if !lost_with(&track.pod) {
             let track = track.after(before);
-            noticed.sent += u64::try_from(track.len())?;
+            noticed.sent += u64::try_from(track.number())?;
             noticed.lost += track.lost();
             noticed.gap = noticed.gap.max(track.gap());
         }
