@@ -58,6 +58,9 @@ pub struct Kernel {
     pins: Pins,
     /// The uplinks that VIPs are answered on, where they are not all.
     links: BTreeMap<Addr, u32>,
+    /// No VIP in the maps says anything else; not known of those that another
+    /// agent has written.
+    links_hold: bool,
 }
 
 /// Of every uplink there may be.
@@ -69,6 +72,7 @@ impl Kernel {
             maps: Maps::open(pins)?,
             pins: pins.clone(),
             links: BTreeMap::new(),
+            links_hold: false,
         })
     }
 
@@ -104,6 +108,12 @@ impl Kernel {
         links: BTreeMap<Addr, u32>,
         ours: &[Addr],
     ) -> Result<(), ApplyError> {
+        // VIPs that are written later are written with them, so that only other
+        // links are a reason to ask the kernel about each.
+        if self.links_hold && self.links == links {
+            return Ok(());
+        }
+        self.links_hold = false;
         self.links = links;
         for vip in ours {
             let there = self.maps.vips.get(vip, 0);
@@ -112,6 +122,7 @@ impl Kernel {
                 self.put_vip(*vip, true)?;
             }
         }
+        self.links_hold = true;
         Ok(())
     }
 
