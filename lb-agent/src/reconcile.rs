@@ -133,6 +133,10 @@ pub struct Reconciler {
     current: Arc<Image>,
     inputs: Inputs,
     owned: owned::Links,
+    /// What that was made of; none: it is to be made anew.
+    owned_of: Option<owned::OwnedOf>,
+    /// Whoever announces them knows what the fence found last.
+    told_standing: bool,
     /// VIPs that this node would be the first to use, and has to ask about.
     unproven: BTreeSet<IpAddr>,
     /// Who else says to have VIPs.
@@ -217,6 +221,8 @@ impl Reconciler {
             memo: Memo::default(),
             current,
             owned: owned::Links::new(),
+            owned_of: None,
+            told_standing: false,
             unproven: BTreeSet::new(),
             others: Found::default(),
             found: Findings::default(),
@@ -265,7 +271,7 @@ impl Reconciler {
                     if self.take_findings(&mut hears.fence) {
                         schedule.at_once();
                     } else {
-                        self.tell_standing();
+                        self.tell_owned();
                     }
                 }
                 changed = hears.members.changed() => {
@@ -328,7 +334,11 @@ impl Reconciler {
         self.ask(direct.map(|backend| backend.address).collect());
         watch.lap("ask");
         let (mut target, more) = plan(&desired, &self.current, &mut self.ledger, now);
-        self.hold_back_unproven(&desired, &mut target);
+        let same = self.owns_the_same(&desired);
+        if !same {
+            self.hold_back_unproven(&desired, &mut target);
+        }
+        self.tell_unproven();
         watch.lap("plan");
         let steps = diff(&self.current, &target);
         watch.lap("diff");
@@ -341,8 +351,10 @@ impl Reconciler {
         let attached = unattached.is_empty() && !self.uplinks.is_empty();
         failures.extend(unattached.into_iter().map(Failure::from));
         watch.lap("attach");
-        let ours = self.owned(&desired);
-        failures.extend(self.choose_links(&ours).err().map(Failure::from));
+        if !same {
+            self.owned = self.owned(&desired);
+            failures.extend(self.choose_links().err().map(Failure::from));
+        }
         match apply::run(&mut self.kernel, &steps) {
             Ok(()) => self.current = Arc::new(target),
             Err(error) => {
@@ -362,10 +374,14 @@ impl Reconciler {
         watch.lap("detach");
         self.note_work(&watch, steps.len());
         let mut more = more;
-        more.extend(owned::unlinked(&desired, &ours));
+        more.extend(owned::unlinked(&desired, &self.owned));
         more.extend(self.claimed(&desired));
         self.say_problems(desired.problems.iter().cloned().chain(more));
-        self.tell_owned(ours);
+        if !same || !self.told_standing {
+            self.tell_owned();
+        }
+        let done = failures.is_empty();
+        self.owned_of = done.then(|| (desired.vips.clone(), self.uplinks.clone()));
         if !steps.is_empty() || self.report.work.runs == 1 {
             self.tell_programmed(&desired);
         }

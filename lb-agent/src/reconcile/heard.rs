@@ -119,6 +119,7 @@ impl Reconciler {
         let changed = self.inputs.free.as_ref() != Some(&findings.free);
         self.inputs.free = Some(findings.free.clone());
         self.found = findings;
+        self.told_standing = false;
         changed
     }
 

@@ -3,19 +3,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::addr::Addr;
 use lb_core::dataplane::Image;
-use lb_core::desired::Desired;
+use lb_core::desired::{Desired, Vip};
 use lb_core::fence::Standing;
 use lb_core::l2::Wanted;
 use lb_core::owner::LinkChoice;
 use lb_core::problem::Problem;
+use lb_core::shared::SharedMap;
 
 use super::Reconciler;
 use crate::dataplane::apply::ApplyError;
 use crate::driver::claims::{self, Probed};
+use crate::net::Device;
 
 /// How often VIPs are announced while not all agents are heard: others that
 /// announce the same, as they hear nobody either, are to notice.
@@ -25,7 +28,20 @@ const REFRESH: Duration = Duration::from_secs(1);
 /// of the kernel programs counts them.
 pub(super) type Links = BTreeMap<IpAddr, BTreeSet<usize>>;
 
+/// What [`Reconciler::owned`] was worked out from.
+pub(super) type OwnedOf = (SharedMap<IpAddr, Arc<Vip>>, Vec<Device>);
+
 impl Reconciler {
+    /// Whether nothing is to be done about this node's VIPs: they are those of
+    /// the last run, which left nothing undone. With ten thousand of them it
+    /// takes longer to look at each than what most runs are for.
+    pub(super) fn owns_the_same(&self, desired: &Desired) -> bool {
+        let same = |(vips, uplinks): &OwnedOf| {
+            vips.is_same(&desired.vips) && *uplinks == self.uplinks && self.unproven.is_empty()
+        };
+        self.owned_of.as_ref().is_some_and(same)
+    }
+
     pub(super) fn owned(&self, desired: &Desired) -> Links {
         let ours = desired.vips.iter().filter(|(_, vip)| vip.ours);
         let ours = ours.filter(|(address, _)| !self.unproven.contains(address));
@@ -52,6 +68,10 @@ impl Reconciler {
             }
         }
         self.unproven = unproven;
+    }
+
+    /// What others are to be asked about, and who does not count as another.
+    pub(super) fn tell_unproven(&self) {
         let links = self.uplinks.iter().map(|d| (d.ifindex, d.mac));
         let links: BTreeMap<_, _> = links.collect();
         // Those that turned out to be free are no longer asked about once the
@@ -86,9 +106,9 @@ impl Reconciler {
 
     /// Says on which uplinks questions are answered. VIPs that are answered on
     /// all are so also on uplinks that come later.
-    pub(super) fn choose_links(&mut self, ours: &Links) -> Result<(), ApplyError> {
+    pub(super) fn choose_links(&mut self) -> Result<(), ApplyError> {
         let all = self.uplinks.len();
-        let some = ours.iter().filter(|(_, links)| links.len() < all);
+        let some = self.owned.iter().filter(|(_, links)| links.len() < all);
         let masks = some.map(|(vip, links)| {
             let bits = links
                 .iter()
@@ -100,14 +120,10 @@ impl Reconciler {
         self.kernel.set_links(masks.collect(), &there)
     }
 
-    /// To whom it may concern on the links.
-    pub(super) fn tell_owned(&mut self, ours: Links) {
-        self.owned = ours;
-        self.tell_standing();
-    }
-
-    /// The same; nothing while the fence does not let this node answer.
-    pub(super) fn tell_standing(&self) {
+    /// Tells the links which VIPs are this node's; nothing while the fence does
+    /// not let it answer.
+    pub(super) fn tell_owned(&mut self) {
+        self.told_standing = true;
         let fenced = matches!(self.found.standing, Standing::Lapsed(_));
         let ifindex = |number: &usize| self.uplinks.get(*number).map(|device| device.ifindex);
         let vips = self.owned.iter().filter(|_| !fenced).map(|(vip, links)| {
