@@ -4,7 +4,7 @@
 //! ```text
 //! reconcile ──Decided──> services ──status, events──> API   (the holder of the Lease)
 //!               │    ──> pools ─────counters───────>  API   (the holder of the Lease)
-//!               ├──────> statuses, events ─────────>  API   (who announces; each agent)
+//!               ├──────> statuses, claims, events ─>  API   (who announces; each agent)
 //!               └──────> configuration ────────────>  API   (each agent, of itself)
 //! source <──epoch── election <────Lease────> API
 //! reconcile <─known── secret <────Secret───> API   (each agent; made by the holder)
@@ -27,6 +27,7 @@ use lb_core::desired::{BgpPeers, Vip};
 use lb_core::ipam::Assignment;
 use lb_core::lease::Timing;
 use lb_core::model::{NodeName, ServiceName};
+use lb_core::problem::Problem;
 use lb_core::shared::SharedMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -37,6 +38,7 @@ use crate::secret::Known;
 use crate::source::Handle;
 
 mod announcements;
+mod claims;
 mod configuration;
 mod election;
 mod events;
@@ -49,6 +51,7 @@ mod services;
 mod status_kind;
 mod statuses;
 
+use claims::Claims;
 use configuration::Configuration;
 use election::{Candidate, Term};
 use events::Events;
@@ -76,6 +79,8 @@ pub struct Decided {
     pub bgp: BgpPeers,
     /// Nodes whose agents are there.
     pub nodes: Arc<BTreeSet<NodeName>>,
+    /// VIPs of this node that another machine says to have.
+    pub claimed: Arc<BTreeSet<Problem>>,
 }
 
 /// Counts the occasions on which a writer wants fresh facts. The source lists
@@ -154,6 +159,8 @@ pub async fn run(
     writers.spawn(bgp.run(decided.clone(), terms.clone(), quiet.clone()));
     let configuration = Configuration::new(client.clone(), namespace, node, news.clone(), limit);
     writers.spawn(configuration.run(decided.clone(), terms.clone(), quiet.clone()));
+    let claims = Claims::new(news.clone());
+    writers.spawn(claims.run(decided.clone(), quiet.clone()));
     let services = Services::new(client, news, epoch, settings.timing);
     writers.spawn(services.run(decided, terms, quiet.clone()));
     writers.spawn(events.run(news_in, quiet));

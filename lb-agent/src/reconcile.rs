@@ -375,7 +375,8 @@ impl Reconciler {
         self.note_work(&watch, steps.len());
         let mut more = more;
         more.extend(owned::unlinked(&desired, &self.owned));
-        more.extend(self.claimed(&desired));
+        let claimed = self.claimed(&desired);
+        more.extend(claimed.iter().cloned());
         self.say_problems(desired.problems.iter().cloned().chain(more));
         if !same || !self.told_standing {
             self.tell_owned();
@@ -396,7 +397,7 @@ impl Reconciler {
         self.tell_routers(&desired, attached);
         self.write_addresses(&desired);
         self.write_vips(&desired);
-        self.tell_decided(desired);
+        self.tell_decided(desired, claimed);
         self.report_state(&failures);
         if failures.is_empty() {
             self.tells.elected.send_replace(self.inputs.free.clone());
@@ -444,7 +445,7 @@ impl Reconciler {
     }
 
     /// For those who write to the cluster, if it is anything new.
-    fn tell_decided(&self, desired: Desired) {
+    fn tell_decided(&self, desired: Desired, claimed: BTreeSet<Problem>) {
         let Inputs { facts, members, .. } = &self.inputs;
         let nodes = facts.nodes.keys().filter(|node| members.counts(node));
         let decided = Decided {
@@ -455,6 +456,7 @@ impl Reconciler {
             vips: desired.vips,
             bgp: desired.bgp,
             nodes: Arc::new(nodes.cloned().collect()),
+            claimed: Arc::new(claimed),
         };
         self.tells.decided.send_if_modified(|last| {
             let changed = *last != decided;

@@ -31,6 +31,17 @@ pub use self::kubectl::Kubectl;
 pub use self::node::{ClusterNode, cni_folder};
 pub use self::tools::{API_TOOLS, CLUSTER_TOOLS, Tools, VERSION, tools_folder};
 
+/// A pool of 256 addresses.
+pub const POOL: &str = "
+apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata:
+  name: main
+  namespace: metallb-system
+spec:
+  addresses: [192.0.2.0/24]
+";
+
 /// Corten's image, as manifests/ names it.
 pub const AGENT_IMAGE: &str = "corten.dev/corten:0.1.0";
 /// The same under another tag, for rolling updates.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use lb_agent::source::kube::{self, Scope, connect};
 use lb_agent::source::{State, Watch};
-use lb_tests::kubernetes::ApiServer;
+use lb_tests::kubernetes::{ApiServer, POOL};
 use lb_tests::require;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -264,16 +264,6 @@ async fn a_kind_that_may_not_be_read_is_named_and_read_as_soon_as_it_may() {
         .await;
 }
 
-const POOL: &str = "
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata:
-  name: main
-  namespace: metallb-system
-spec:
-  addresses: [192.0.2.0/24]
-";
-
 const OLD: &str = "
 apiVersion: v1
 kind: ConfigMap
@@ -330,18 +320,7 @@ async fn the_configuration_is_followed_old_and_new() {
     follower
         .until("old", |state| pools(state) == Some(vec!["old".to_owned()]))
         .await;
-    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
-    kubectl
-        .run(&["apply", "--kustomize", crds])
-        .expect("applied");
-    let arguments = [
-        "wait",
-        "--for=condition=Established",
-        "crd",
-        "--all",
-        "--timeout=60s",
-    ];
-    kubectl.run(&arguments).expect("established");
+    kubectl.define_kinds().expect("defined");
     kubectl.apply(POOL).expect("applied");
     let both = Some(vec!["main".to_owned(), "old".to_owned()]);
     follower.until("both", |state| pools(state) == both).await;

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::election::{Term, wall};
-use super::events::{About, News};
+use super::events::{About, News, tell};
 use super::of_node::{self, OfNode};
 use super::request::{LastFailure, apply_status, in_time, making};
 use super::{Decided, quieted, woken};
@@ -218,9 +218,7 @@ impl Configuration {
                     reason: refused.reason.name(),
                     message: format!("{}; {follows}", told.1),
                 };
-                if self.news.try_send(News { about, event }).is_err() {
-                    tracing::warn!("too many events at once: one is not said");
-                }
+                tell(&self.news, about, event);
             }
             self.told.insert(told.clone());
         }

@@ -55,6 +55,14 @@ impl About {
     }
 }
 
+/// Has it said. A queue that is full means that the API server is slow, and
+/// events are not worth waiting for.
+pub(super) fn tell(news: &mpsc::Sender<News>, about: About, event: ipam::Event) {
+    if news.try_send(News { about, event }).is_err() {
+        tracing::warn!("too many events at once: one is not said");
+    }
+}
+
 pub(super) struct Events {
     client: Client,
     node: String,

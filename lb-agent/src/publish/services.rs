@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use super::election::Term;
-use super::events::{About, News, Said};
+use super::events::{About, News, Said, tell};
 use super::plan::{Write, writes};
 use super::request::apply_status;
 use super::{Decided, Epoch, MANAGER, request_limit, woken};
@@ -223,12 +223,7 @@ impl Services {
             }
             for event in self.said.news(service, &handle.uid, &allocation.events) {
                 let about = About::service(service, &handle.uid);
-                let news = News { about, event };
-                // Full: the API server is slow, and events are not worth
-                // waiting for.
-                if self.events.try_send(news).is_err() {
-                    tracing::warn!("too many events at once: one is not said");
-                }
+                tell(&self.events, about, event);
             }
         }
         self.said.keep(|service| allocations.contains_key(service));

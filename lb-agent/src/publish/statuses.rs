@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::election::Term;
-use super::events::{About, News};
+use super::events::{About, News, tell};
 use super::of_node::{self, OfNode};
 use super::request::{LastFailure, apply_status, in_time, list_all, making};
 use super::status_kind::Status;
@@ -250,9 +250,7 @@ impl<K: Status> Statuses<K> {
                 message: format!("announcing from node {node:?} with protocol {protocol:?}"),
             };
             let about = About::service(service, &handle.uid);
-            if self.news.try_send(News { about, event }).is_err() {
-                tracing::warn!("too many events at once: one is not said");
-            }
+            tell(&self.news, about, event);
         }
     }
 

@@ -90,7 +90,7 @@ impl Reconciler {
     }
 
     /// VIPs that other machines say to have.
-    pub(super) fn claimed(&self, desired: &Desired) -> Vec<Problem> {
+    pub(super) fn claimed(&self, desired: &Desired) -> BTreeSet<Problem> {
         let foreign = self.others.foreign.iter();
         let foreign = foreign.filter_map(|(address, mac)| {
             let vip = desired.vips.get(address)?;

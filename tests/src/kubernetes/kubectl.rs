@@ -49,6 +49,16 @@ impl Kubectl {
         feed(&mut self.command(&["apply", "--filename", "-"]), yaml)
     }
 
+    /// Defines Corten's kinds, which are MetalLB's, and waits until objects of
+    /// them are taken.
+    pub fn define_kinds(&self) -> Result<()> {
+        let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
+        self.run(&["apply", "--kustomize", crds])?;
+        let established = "--for=condition=Established";
+        self.run(&["wait", established, "crd", "--all", "--timeout=60s"])?;
+        Ok(())
+    }
+
     /// Runs a shell's script in a folder, up to its first failure; `kubectl` in
     /// it is this one.
     pub fn shell(&self, script: &str, folder: &Path) -> Result<String> {

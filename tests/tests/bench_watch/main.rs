@@ -81,11 +81,8 @@ fn a_large_cluster_costs_what_is_promised() {
 async fn measure(program: &Path) -> Result<Vec<Line>> {
     let server = ApiServer::start()?;
     let kubectl = server.kubectl();
-    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
     kubectl.run(&["create", "namespace", "metallb-system"])?;
-    kubectl.run(&["apply", "--kustomize", crds])?;
-    let established = "--for=condition=Established";
-    kubectl.run(&["wait", established, "crd", "--all", "--timeout=60s"])?;
+    kubectl.define_kinds()?;
     kubectl.apply(objects::CONFIGURATION)?;
     let client = connect::connect(Some(server.kubeconfig())).await?.client;
     objects::make_nodes(&client).await?;

@@ -18,7 +18,7 @@ use lb_agent::source::State;
 use lb_agent::source::kube::{self, Scope, connect};
 use lb_core::ipam::assign;
 use lb_core::lease::Timing;
-use lb_tests::kubernetes::ApiServer;
+use lb_tests::kubernetes::{ApiServer, POOL};
 use lb_tests::require;
 use serde_json::json;
 use tokio::sync::{oneshot, watch};
@@ -29,28 +29,12 @@ use cut::{Cut, Last};
 const SERVICES: usize = 200;
 const LIMIT: Duration = Duration::from_secs(60);
 
-const POOL: &str = "
-apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata:
-  name: main
-  namespace: metallb-system
-spec:
-  addresses: [192.0.2.0/24]
-";
-
 async fn server() -> (ApiServer, Client) {
     let server = ApiServer::start().expect("it starts");
     let kubectl = server.kubectl();
-    let crds = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests/crds");
-    let established = "--for=condition=Established";
-    for arguments in [
-        &["create", "namespace", "metallb-system"][..],
-        &["apply", "--kustomize", crds],
-        &["wait", established, "crd", "--all", "--timeout=60s"],
-    ] {
-        kubectl.run(arguments).expect("done");
-    }
+    let namespace = ["create", "namespace", "metallb-system"];
+    kubectl.run(&namespace).expect("made");
+    kubectl.define_kinds().expect("defined");
     kubectl.apply(POOL).expect("applied");
     let cluster = connect::connect(Some(server.kubeconfig())).await;
     let client = cluster.expect("a client").client;
