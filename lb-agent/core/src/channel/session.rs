@@ -217,6 +217,11 @@ impl Session {
         let doubled = 1_u32 << self.tries.min(8);
         let pause = (RETRANSMIT * doubled).min(RETRANSMIT_LONGEST);
         if !self.is_up() {
+            if self.tries > 1 {
+                // Who was heard of may have another name by now, and take what
+                // names it for what is left of a session that is over.
+                self.heard_of = 0;
+            }
             self.answer = true;
             self.timer = Some(now + pause);
             return;

@@ -367,3 +367,26 @@ fn a_late_answer_of_a_process_that_is_gone_locks_nobody_out() {
     world.check_heard();
     assert_eq!(world.ends[0].ups, 1);
 }
+
+/// A datagram that is long under way tells the third life of an end the name
+/// that the other end had in a session before.
+#[test]
+fn an_end_that_hears_a_name_of_long_ago_is_heard_itself() {
+    let mut world = World::new([1, 1]);
+    let mut dice = core::iter::repeat(Luck::Arrives(1));
+    let late = world.ends[0].session.poll_output();
+    let Some(Output::Transmit(late)) = late else {
+        panic!("{late:?}");
+    };
+    for boot in [33, 44] {
+        let until = world.now + 10_000;
+        world.run(until, &mut dice);
+        world.ends[1] = End::new(boot, world.now);
+        world.ends[1].say(1);
+    }
+    let late = world.ends[1].session.handle_datagram(&late, at(world.now));
+    assert_eq!(late, Ok(()));
+    let until = world.now + 60_000;
+    world.run(until, &mut dice);
+    world.check_heard();
+}
