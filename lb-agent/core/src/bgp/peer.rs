@@ -249,7 +249,8 @@ impl Peer {
                     self.retry_at = Some(now);
                 }
             }
-            Reach::Down if before != Reach::Up => {}
+            // The peer's administrator had ended the session, and begins anew.
+            Reach::Down if before == Reach::Unwatched => {}
             Reach::Down => {
                 self.call_at = Some(now + BFD_MISSED);
                 self.end_all(&Notification::new(Kind::BFD_DOWN), now);

@@ -361,6 +361,7 @@ fn a_peer_that_bfd_lost_is_left_and_called_when_it_is_found() {
     assert_eq!(said(&mut peer), ["Connect"]);
     // One that speaks no BFD any more is not lost for ever.
     let mut peer = established(config(1), &open());
+    peer.handle_bfd(Reach::Up, at(50));
     peer.handle_bfd(Reach::Down, at(100));
     said(&mut peer);
     assert_eq!(peer.deadline(), Some(at(30_100)));
