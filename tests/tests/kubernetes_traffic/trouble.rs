@@ -255,7 +255,8 @@ fn node_drained(trial: &Trial) {
     trial.kubectl(&["delete", "service/second", "deployment/movable"]);
 }
 
-/// Pods that go on for some seconds after they were told to end.
+/// Pods that go on for some seconds after they were told to end, as servers
+/// should: nobody can know at once that a pod takes nothing new.
 const MOVABLE: &str = "
 apiVersion: apps/v1
 kind: Deployment
@@ -266,10 +267,11 @@ spec:
   template:
     metadata: { labels: { app: movable } }
     spec:
-      terminationGracePeriodSeconds: 5
+      terminationGracePeriodSeconds: 10
       containers:
       - name: echo
         image: corten.dev/lab/echo:1
         args: [--port=80, --udp-port=5353]
+        lifecycle: { preStop: { sleep: { seconds: 5 } } }
         readinessProbe: { tcpSocket: { port: 80 }, periodSeconds: 1 }
 ";
