@@ -83,10 +83,14 @@ fn bird_has_what_is_configured() {
     for name in ["four", "six"] {
         net.wait_established(name);
     }
-    let row = net.wait_row("four", "BFD is up", |row| row["bfd"]["up"] == true);
-    assert_eq!(row["bfd"]["detection_ms"], 300, "{row}");
-    let sessions = bird.ask("show bfd sessions").expect("BIRD answers");
-    assert!(sessions.contains(" Up "), "{sessions}");
+    // Up first, and fast when both have agreed on it.
+    net.wait_row("four", "BFD is up, and fast", |row| {
+        row["bfd"]["up"] == true && row["bfd"]["detection_ms"] == 300
+    });
+    let ask = || bird.ask("show bfd sessions");
+    wait_said("BIRD's session of BFD is up", ask, |text| {
+        text.contains(" Up ")
+    });
     for name in ["four", "six"] {
         for vip in net.lab.vips() {
             let command = format!("show route protocol {name} all {}", host_prefix(vip));
