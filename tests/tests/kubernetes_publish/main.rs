@@ -184,6 +184,16 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     found.unwrap_or_else(|_| panic!("not {what}"))
 }
 
+/// What `kubectl describe` says of the first Service, once that is in it.
+async fn told(kubectl: &Kubectl, what: &str) -> String {
+    until("told", || {
+        let arguments = ["describe", "service", "web1"];
+        let text = kubectl.run(&arguments).expect("described");
+        text.contains(what).then_some(text)
+    })
+    .await
+}
+
 fn holder(kubectl: &Kubectl) -> Option<String> {
     let lease = kubectl
         .json(&["get", "lease", "corten", "-n", NAMESPACE])
@@ -221,13 +231,7 @@ async fn a_service_is_given_an_address_and_its_owner_is_told() {
         (ours[0]["operation"].as_str(), ours.len()),
         (Some("Apply"), 1)
     );
-    let told = until("told", || {
-        let text = kubectl
-            .run(&["describe", "service", "web1"])
-            .expect("described");
-        text.contains("IPAllocated").then_some(text)
-    })
-    .await;
+    let told = told(kubectl, "IPAllocated").await;
     assert!(told.contains("Assigned IP [\"192.0.2."), "{told}");
 
     let pool = |what: &'static str| {
@@ -280,12 +284,7 @@ async fn an_address_that_another_machine_has_is_told_of() {
         held_back: true,
     };
     agent.claimed.send_replace(Arc::new([claim].into()));
-    let told = until("told", || {
-        let arguments = ["describe", "service", "web1"];
-        let text = kubectl.run(&arguments).expect("described");
-        text.contains("VipClaimed").then_some(text)
-    })
-    .await;
+    let told = told(kubectl, "VipClaimed").await;
     let says = format!("02:00:00:00:00:01, which is no node, says to have {vip}");
     assert!(told.contains(&says), "{told}");
     agent.stop().await;

@@ -6,7 +6,7 @@ use lb_tests::kubernetes::Kubectl;
 use lb_tests::require;
 use serde_json::Value;
 
-use super::{Agent, addresses, server, until, yaml};
+use super::{Agent, addresses, server, told, until, yaml};
 
 const NODES: &str = "
 apiVersion: v1
@@ -72,20 +72,14 @@ async fn who_announces_a_service_says_so_and_nobody_else() {
     assert_eq!(one["status"]["serviceName"], "web1");
     let links = serde_json::json!([{"name": "eth0"}, {"name": "eth1"}]);
     assert_eq!(one["status"]["interfaces"], links);
-    let told = |what: &'static str| {
-        let text = kubectl
-            .run(&["describe", "service", "web1"])
-            .expect("described");
-        text.contains(what).then_some(())
-    };
     let by = r#"announcing from node "node1" with protocol "layer2""#;
-    until("told", || told(by)).await;
+    told(kubectl, by).await;
 
     // It moves: the other one says so, and the first does not any more.
     kubectl.apply(&advertisement("b")).expect("applied");
     the_one(kubectl, "servicel2statuses", of("node2")).await;
     let by = r#"announcing from node "node2" with protocol "layer2""#;
-    until("told", || told(by)).await;
+    told(kubectl, by).await;
 
     // Its node dies, and the Service goes: somebody else cleans up.
     drop(second);
