@@ -248,6 +248,16 @@ impl Lab {
         self.manifests.write(&folder, &staging)
     }
 
+    /// Writes one file more for the agents, or one anew: whole, by rename, as
+    /// they look on.
+    pub fn write_file(&self, name: &str, text: &str) -> Result<()> {
+        let new = self.folder().join(format!("{name}.new"));
+        let file = self.manifest_folder().join(name);
+        fs::write(&new, text)
+            .and_then(|()| fs::rename(&new, &file))
+            .with_context(|| format!("cannot write {}", file.display()))
+    }
+
     /// The folder that the agents watch, unless they are apart.
     #[must_use]
     pub fn manifest_folder(&self) -> PathBuf {

@@ -66,13 +66,13 @@ pub fn run(programs: &Path, step: impl Fn(&str)) -> Result<Figures> {
     let waiting = spec.clone();
     step("bringing up a node with a thousand VIPs");
     let lab = Lab::up(spec)?;
-    write(&lab, "many.yaml", &services(VIPS))?;
+    lab.write_file("many.yaml", &services(VIPS))?;
     wait_vips(&lab, VIPS)?;
     let before_kb = memory_kb(&lab)?;
     step("four routers are told: FRR, BIRD, GoBGP, and BIRD once more");
     let routers = Routers::start(&lab)?;
     let started = Instant::now();
-    write(&lab, "routers.yaml", &routers::objects(false))?;
+    lab.write_file("routers.yaml", &routers::objects(false))?;
     let mut all_s = vec![None; routers.names().len()];
     wait::until_ok(LIMIT, "all routers have all prefixes", || {
         for (index, place) in all_s.iter_mut().enumerate() {
@@ -110,10 +110,10 @@ fn flap(lab: &Lab, routers: &Routers, all_s: &[Option<f64>]) -> Result<Vec<Told>
         })
     };
     let first = updates(lab)?;
-    write(lab, "many.yaml", &services(VIPS - 1))?;
+    lab.write_file("many.yaml", &services(VIPS - 1))?;
     wait(VIPS - 1)?;
     let gone = updates(lab)?;
-    write(lab, "many.yaml", &services(VIPS))?;
+    lab.write_file("many.yaml", &services(VIPS))?;
     wait(VIPS)?;
     let back = updates(lab)?;
     let rows = routers
@@ -139,7 +139,7 @@ fn idle(spec: Spec) -> Result<(f64, f64)> {
         router.ip(&format!("address add {there}/28 dev node1"))?;
     }
     let bird = routers::bird_of_four(&lab)?;
-    write(&lab, "routers.yaml", &routers::objects(true))?;
+    lab.write_file("routers.yaml", &routers::objects(true))?;
     wait::until_ok(LIMIT, "four sessions with BFD are up", || {
         let rows = rows(&lab)?;
         ensure!(rows.len() == 4, "{rows:?}");
@@ -273,12 +273,6 @@ endpoints:
         );
     }
     text
-}
-
-fn write(lab: &Lab, name: &str, text: &str) -> Result<()> {
-    let new = lab.folder().join(format!("{name}.new"));
-    fs::write(&new, text)?;
-    Ok(fs::rename(new, lab.manifest_folder().join(name))?)
 }
 
 fn wait_vips(lab: &Lab, count: u16) -> Result<()> {

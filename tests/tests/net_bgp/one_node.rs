@@ -1,7 +1,5 @@
 //! A node and a router that the test starts itself.
 
-use std::fs;
-
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use lb_tests::lab::address::{Pair, node_gateway};
@@ -82,11 +80,8 @@ impl OneNode {
             let mut lines = peer.lines.iter().map(String::as_str);
             text += &object("BGPPeer", "v1beta2", peer.name, &indent(&mut lines));
         }
-        let folder = self.lab.folder();
-        let new = folder.join("router.yaml.new");
-        fs::write(&new, text).expect("written");
-        let file = self.lab.manifest_folder().join("router.yaml");
-        fs::rename(new, file).expect("renamed");
+        let written = self.lab.write_file("router.yaml", &text);
+        written.expect("written");
     }
 
     /// Waits until the row of a peer is as wanted.

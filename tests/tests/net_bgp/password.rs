@@ -46,10 +46,7 @@ fn a_session_with_a_password_needs_the_same_one() {
         plain.replacen("  enableGracefulRestart: true\n", &line, 1)
     };
     let write = |lab: &Lab, text: String| {
-        let file = lab.manifest_folder().join("bgp.yaml");
-        let new = lab.folder().join("bgp.yaml.new");
-        std::fs::write(&new, text).expect("written");
-        std::fs::rename(new, file).expect("renamed");
+        lab.write_file("bgp.yaml", &text).expect("written");
     };
     write(&lab, with("right"));
     state("there");
