@@ -131,8 +131,13 @@ impl<'a> Round<'a> {
         }
     }
 
+    /// What it has stays, but for what another one keeps by now: no address is
+    /// ever of two that do not share it.
     fn keep_as_is(&mut self, draft: &mut Draft<'a>) {
         for address in draft.status.clone() {
+            if self.holders.check(&draft.claim, address).is_err() {
+                continue;
+            }
             match self.pools.of(address) {
                 Some(pool) => self.take(draft, pool, [address].into()),
                 None => {

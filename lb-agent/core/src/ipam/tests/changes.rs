@@ -3,7 +3,7 @@
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 
-use super::{World, cluster};
+use super::{World, cluster, files};
 use crate::ipam::Allocation;
 use crate::model::sample::{ip, name};
 
@@ -131,6 +131,17 @@ fn a_service_that_is_being_deleted_keeps_its_address_and_gets_no_other() {
         .pool("a", "192.0.2.0/31");
     assert!(world.events("s1").is_empty());
     world.check(&[("s1", "192.0.2.3 of nothing"), ("s3", " of nothing")]);
+}
+
+#[test]
+fn a_service_that_is_being_deleted_leaves_what_another_one_keeps() {
+    let world = files()
+        .pool("a", "192.0.2.0/30")
+        .services(&["s1", "s2"])
+        .has("s1", "192.0.2.3")
+        .has("s2", "192.0.2.3");
+    let world = world.edit("s2", |s| s.request.deleting = true);
+    world.check(&[("s1", "192.0.2.3 of a"), ("s2", " of nothing")]);
 }
 
 #[test]
