@@ -84,6 +84,8 @@ pub struct Options {
     pub timeouts: Timeouts,
     pub settle: Settle,
     pub vip_lease: Duration,
+    /// How often all VIPs are announced again; none: not.
+    pub announce_every: Option<Duration>,
     pub tunnel_port: u16,
     /// Where agents talk to each other, by UDP.
     pub peer_port: u16,
@@ -258,6 +260,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         sizes: options.sizes,
         settle: options.settle,
         tunnel_port: options.tunnel_port,
+        announce_every: options.announce_every,
         rates: options.rates,
         hz,
     };

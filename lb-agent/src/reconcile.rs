@@ -71,6 +71,8 @@ pub struct Settings {
     pub sizes: MapSizes,
     pub settle: Settle,
     pub tunnel_port: u16,
+    /// How often all VIPs are announced again; none: not.
+    pub announce_every: Option<Duration>,
     /// By `lb_common::traffic::rate`.
     pub rates: [u32; 4],
     pub hz: u32,
@@ -292,8 +294,11 @@ impl Reconciler {
                 }
                 changed = hears.found.changed() => {
                     changed.map_err(|_closed| ReconcileError::Ended("who looks for claims"))?;
-                    self.others.clone_from(&hears.found.borrow_and_update());
-                    schedule.soon();
+                    if self.take_found(&mut hears.found) {
+                        schedule.soon();
+                    } else {
+                        self.tell_owned();
+                    }
                 }
                 changed = hears.net.changed() => {
                     changed.map_err(|_closed| ReconcileError::Ended("netlink"))?;

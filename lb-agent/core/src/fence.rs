@@ -295,10 +295,12 @@ impl Fence {
         self.free.clone()
     }
 
-    /// Whether all agents are heard.
+    /// How often this node is to announce its VIPs: as long as not all agents
+    /// are heard, those that are not may own the same.
     #[must_use]
-    pub fn is_whole(&self) -> bool {
-        self.peers.values().all(|peer| !peer.silent)
+    pub fn announce_every(&self) -> Option<Duration> {
+        let whole = self.peers.values().all(|peer| !peer.silent);
+        (!whole).then_some(self.timing.refresh)
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {

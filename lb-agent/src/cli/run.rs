@@ -106,6 +106,11 @@ pub(super) struct Run {
     /// Where there is one, it is 0.32 s, and others take over after 0.37 s.
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(3..))]
     vip_lease: u32,
+    /// Announce all VIPs again every so many seconds (gratuitous ARP, unsolicited
+    /// neighbour advertisements), for networks that forget or miss them [default:
+    /// five times when they arrive, and where somebody else claims them]
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..))]
+    announce_every: Option<u32>,
     /// How long after a change of endpoints a moved TCP flow is still looked
     /// for at the pod that had it, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
@@ -255,6 +260,9 @@ impl Run {
                 udp_s: self.udp_hold,
             },
             vip_lease: Duration::from_secs(self.vip_lease.into()),
+            announce_every: self
+                .announce_every
+                .map(|seconds| Duration::from_secs(seconds.into())),
             tunnel_port: self.tunnel_port,
             peer_port: self.peer_port,
             timing: match self.timing {

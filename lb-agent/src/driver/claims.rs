@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_core::l2::wire::probe;
-use lb_core::l2::{Ask, Prober};
+use lb_core::l2::{Ask, DEFEND_EVERY, Prober};
 use lb_core::model::Mac;
 use lb_core::time::Timestamp;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,9 @@ use crate::net::packet_socket::PacketSocket;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For so long somebody who was heard counts as there.
 const COUNTS_FOR: Duration = Duration::from_secs(60);
+/// For so long a VIP counts as contested: somebody's last word is to be answered,
+/// although one may have had to wait with that.
+const CONTESTED_FOR: Duration = DEFEND_EVERY.saturating_add(LOOK_EVERY.saturating_mul(2));
 
 /// What is to be asked about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,9 @@ pub struct Found {
     pub free: BTreeSet<IpAddr>,
     /// VIPs that a machine which is no node of ours says to have.
     pub foreign: BTreeMap<IpAddr, Mac>,
+    /// VIPs that anybody else, nodes of ours too, said to have a moment ago: what
+    /// hosts believe is to be put right.
+    pub contested: BTreeSet<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -131,9 +137,13 @@ impl Claims {
             }
         };
         let mut foreign = BTreeMap::new();
+        let mut contested = BTreeSet::new();
         for (vip, claim) in all {
             let vip = IpAddr::from(vip);
             let at = Timestamp::since_boot(Duration::from_nanos(claim.at_ns));
+            if now.since(at) < CONTESTED_FOR {
+                contested.insert(vip);
+            }
             if claim.node != 0 || nodes.contains(&claim.mac) {
                 if at >= since {
                     // Full: it has been told.
@@ -147,6 +157,7 @@ impl Claims {
             }
         }
         found.foreign = foreign;
+        found.contested = contested;
         now
     }
 }

@@ -11,6 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::thread;
+use std::time::Duration;
 
 pub use lb_core::fence::Timing;
 use lb_core::fence::{Fence, Lapse, Output, Renewal, Signals, Standing};
@@ -31,8 +32,9 @@ pub struct Findings {
     /// Nodes whose VIPs may be taken over.
     pub free: BTreeSet<NodeName>,
     pub standing: Standing,
-    /// All agents are heard.
-    pub whole: bool,
+    /// How often others are to hear of this node's VIPs, while not all agents
+    /// are heard.
+    pub announce_every: Option<Duration>,
 }
 
 impl Default for Findings {
@@ -40,7 +42,7 @@ impl Default for Findings {
         Self {
             free: BTreeSet::new(),
             standing: Standing::Lapsed(Lapse::Starting),
-            whole: true,
+            announce_every: None,
         }
     }
 }
@@ -212,18 +214,18 @@ impl Driver {
             self.write(expiry.until);
         }
         self.say(expiry.standing);
-        let whole = self.fence.is_whole();
+        let announce_every = self.fence.announce_every();
         let last = self.findings.borrow();
         let same = last.free == *self.fence.free()
             && last.standing == expiry.standing
-            && last.whole == whole;
+            && last.announce_every == announce_every;
         drop(last);
         if !same {
             let free = self.fence.take();
             self.findings.send_replace(Findings {
                 free,
                 standing: expiry.standing,
-                whole,
+                announce_every,
             });
         }
     }

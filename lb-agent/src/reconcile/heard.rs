@@ -11,6 +11,7 @@ use lb_core::moved::Awaiting;
 use tokio::sync::watch;
 
 use super::{Hears, ReconcileError, Reconciler};
+use crate::driver::claims::Found;
 use crate::driver::fence::Findings;
 use crate::net::{NetFacts, Question};
 use crate::secret::Known;
@@ -121,6 +122,14 @@ impl Reconciler {
         self.found = findings;
         self.told_standing = false;
         changed
+    }
+
+    /// Whether that changes what is answered for.
+    pub(super) fn take_found(&mut self, found: &mut watch::Receiver<Found>) -> bool {
+        let found = found.borrow_and_update().clone();
+        let last = std::mem::replace(&mut self.others, found);
+        self.told_standing &= last.contested == self.others.contested;
+        (last.free, last.foreign) != (self.others.free.clone(), self.others.foreign.clone())
     }
 
     /// Whether that changes who may own a VIP.

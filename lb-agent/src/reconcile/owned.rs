@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use lb_common::addr::Addr;
 use lb_core::dataplane::Image;
@@ -19,10 +18,6 @@ use super::Reconciler;
 use crate::dataplane::apply::ApplyError;
 use crate::driver::claims::{self, Probed};
 use crate::net::Device;
-
-/// How often VIPs are announced while not all agents are heard: others that
-/// announce the same, as they hear nobody either, are to notice.
-const REFRESH: Duration = Duration::from_secs(1);
 
 /// For each VIP of this node the numbers of its uplinks, as the configuration
 /// of the kernel programs counts them.
@@ -130,10 +125,16 @@ impl Reconciler {
             let links = links.iter().filter_map(ifindex);
             (*vip, links.collect())
         });
+        let vips: BTreeMap<_, _> = vips.collect();
+        let contested = self.others.contested.iter().copied();
+        // Without carrier nobody hears it; with it, all is to be said again.
+        let carry = self.uplinks.iter().filter(|device| device.carrier);
         let wanted = Wanted {
-            vips: vips.collect(),
-            links: self.uplinks.iter().map(|d| (d.ifindex, d.mac)).collect(),
-            refresh: (!self.found.whole).then_some(REFRESH),
+            contested: contested.filter(|vip| vips.contains_key(vip)).collect(),
+            vips,
+            links: carry.map(|d| (d.ifindex, d.mac)).collect(),
+            refresh: self.settings.announce_every,
+            sample: self.found.announce_every,
         };
         self.tells.owned.send_if_modified(|last| {
             let changed = *last != wanted;

@@ -244,7 +244,10 @@ impl World {
         let node = &self.nodes[number];
         let announced = at(node.announced_ms);
         let due = now >= announced + self.timing.refresh;
-        if due && !node.fence.is_whole() && expiry.until.is_some_and(|until| until > now) {
+        if due
+            && node.fence.announce_every().is_some()
+            && expiry.until.is_some_and(|until| until > now)
+        {
             self.announce(number);
         }
     }
