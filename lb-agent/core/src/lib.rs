@@ -28,6 +28,7 @@ pub mod model;
 pub mod moved;
 pub mod owner;
 pub mod problem;
+pub mod router_discovery;
 pub mod seal;
 pub mod seed;
 pub mod shared;
