@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 pub mod announce;
 pub mod bfd_socket;
 pub mod bgp_socket;
+pub mod discovery_socket;
 mod netlink;
 pub(crate) mod packet_socket;
 mod reach;

@@ -92,6 +92,15 @@ impl Frr {
 
     /// The next hops of a prefix that it installed, in order.
     pub fn next_hops(&self, prefix: &str) -> Result<Vec<String>> {
+        self.installed(prefix, "ip")
+    }
+
+    /// The links of these next hops, in order.
+    pub fn next_links(&self, prefix: &str) -> Result<Vec<String>> {
+        self.installed(prefix, "interfaceName")
+    }
+
+    fn installed(&self, prefix: &str, field: &str) -> Result<Vec<String>> {
         let (family, _) = family_of(prefix);
         let routes = self.json(&format!("show {family} route {prefix}"))?;
         let routes = routes.as_object().into_iter().flatten();
@@ -102,11 +111,11 @@ impl Frr {
             .filter_map(|entry| entry["nexthops"].as_array())
             .flatten();
         let active = hops.filter(|hop| hop["active"] == true && hop["fib"] == true);
-        let mut hops: Vec<String> = active
-            .filter_map(|hop| hop["ip"].as_str().map(str::to_owned))
+        let mut said: Vec<String> = active
+            .filter_map(|hop| hop[field].as_str().map(str::to_owned))
             .collect();
-        hops.sort();
-        Ok(hops)
+        said.sort();
+        Ok(said)
     }
 
     /// The next hops of an address, in order: those that are installed. IPv6

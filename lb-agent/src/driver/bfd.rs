@@ -347,7 +347,8 @@ impl Driver {
     }
 }
 
-const fn scope(address: SocketAddr) -> u32 {
+/// The number of the link that an address holds on; 0: on all.
+pub(super) const fn scope(address: SocketAddr) -> u32 {
     match address {
         SocketAddr::V4(_) => 0,
         SocketAddr::V6(v6) => v6.scope_id(),

@@ -4,7 +4,7 @@
 //! ```text
 //! reconcile ──Wanted (watch)──> run ──routes (watch)──> speaker ──TCP── router
 //!                             ▲ │ │ ▲                    │   ▲
-//!          listener ──stream──┘ │ │ └────status (mpsc)───┘   │
+//!          listener ──stream──┘ │ │ └─status, found (mpsc)┘   │
 //!                               │ └──Wanted──> super::bfd ──Found (watch)
 //!                               └──Told (watch, file)──> CLI, metrics, publish
 //! ```
@@ -14,6 +14,7 @@
 //! would have it. Every arm of the loops is a receive or a wait for readiness,
 //! which lose nothing when they are dropped.
 
+mod finder;
 mod listener;
 mod speaker;
 
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use lb_core::bgp::peer::Stop;
 use lb_core::bgp::rib::Routes;
-use lb_core::config::{Peer, PeerEnd};
+use lb_core::config::{Password, Peer, PeerEnd};
 use lb_core::desired::BgpPeer;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -33,8 +34,9 @@ use tokio::task::JoinSet;
 
 use super::bfd::{self, Want};
 use crate::report::routers::{BfdRow, Router, Routers};
+use finder::Neighbour;
 use listener::{Accepted, Listener};
-use speaker::{Orders, Speaker};
+use speaker::{Orders, Outbox, Speaker};
 
 /// The statuses are written at most this often.
 const SAY_EVERY: Duration = Duration::from_millis(200);
@@ -72,6 +74,10 @@ struct Running {
     orders: watch::Sender<Orders>,
     accepted: mpsc::Sender<TcpStream>,
     stop: Option<oneshot::Sender<Stop>>,
+    /// Who is at the other end of its link, as far as somebody was found.
+    neighbour: Option<Neighbour>,
+    /// An agent before this one may have had it.
+    resumes: bool,
 }
 
 struct Driver {
@@ -79,7 +85,7 @@ struct Driver {
     running: BTreeMap<String, Running>,
     speakers: JoinSet<()>,
     /// Dropped by no speaker: closed never.
-    status_out: mpsc::Sender<Router>,
+    outbox: Outbox,
     told: watch::Sender<Arc<Routers>>,
     routers: BTreeMap<String, Router>,
     listener: Option<Listener>,
@@ -98,13 +104,14 @@ pub async fn run(
     mut quit: Quit,
 ) {
     // A speaker that cannot say how it is waits.
-    let (status_out, mut statuses) = mpsc::channel(64);
+    let (status, mut statuses) = mpsc::channel(64);
+    let (found, mut neighbours) = mpsc::channel(64);
     let mut driver = Driver {
         listener: settings.listen.map(Listener::new),
         settings,
         running: BTreeMap::new(),
         speakers: JoinSet::new(),
-        status_out,
+        outbox: Outbox { status, found },
         told,
         routers: BTreeMap::new(),
         bfd,
@@ -133,6 +140,7 @@ pub async fn run(
                 driver.hear(status);
                 news = true;
             }
+            Some((name, neighbour)) = neighbours.recv() => driver.find(&name, neighbour),
             Ok(()) = found.changed() => {
                 found.mark_unchanged();
                 news = true;
@@ -146,7 +154,7 @@ pub async fn run(
         }
     }
     // Nobody asks how they are any more.
-    drop(statuses);
+    drop((statuses, neighbours));
     driver.farewell().await;
 }
 
@@ -166,11 +174,9 @@ impl Driver {
             self.routers.remove(&name);
         }
         for (name, session) in wanted {
-            let orders = Orders {
-                routes: session.routes.clone(),
-                leaving: session.peer.leaving,
-                bfd: session.peer.bfd.as_ref().and(ends(&session.peer.peer)),
-            };
+            let known = self.running.get(name);
+            let neighbour = known.and_then(|running| running.neighbour.clone());
+            let orders = orders(session, neighbour);
             let same = |running: &Running| {
                 running.peer.peer == session.peer.peer
                     && running.peer.session == session.peer.session
@@ -186,17 +192,40 @@ impl Driver {
                 }
                 Some(_) => {
                     self.end(name, Stop::Changed);
-                    self.start(session, orders);
+                    self.start(session);
                 }
-                None => self.start(session, orders),
+                None => self.start(session),
             }
         }
-        self.watch();
         self.first = false;
-        let peers = self.running.values().map(|running| &running.peer.peer);
-        let peers: Vec<&Peer> = peers.collect();
+        self.prepare();
+    }
+
+    /// The neighbour of a peer's link is another one.
+    fn find(&mut self, name: &str, neighbour: Neighbour) {
+        let Some(running) = self.running.get_mut(name) else {
+            return;
+        };
+        running.neighbour = Some(neighbour.clone());
+        let bfd = running.bfd();
+        running.orders.send_modify(|orders| {
+            orders.bfd = bfd;
+            orders.neighbour = Some(neighbour);
+        });
+        self.prepare();
+    }
+
+    /// Has all sockets that these sessions need.
+    fn prepare(&mut self) {
+        self.watch();
+        let running = self.running.values();
+        let passwords = running.filter_map(|running| {
+            let (remote, _) = running.remote()?;
+            Some((remote, running.peer.peer.password.clone()?))
+        });
+        let passwords: BTreeMap<IpAddr, Password> = passwords.collect();
         if let Some(listener) = &mut self.listener {
-            listener.expect(&peers);
+            listener.expect(passwords);
         }
     }
 
@@ -206,10 +235,10 @@ impl Driver {
         let mut wanted = bfd::Wanted::new();
         for running in self.running.values() {
             let peer = &running.peer;
-            let Some((ends, profile)) = ends(&peer.peer).zip(peer.bfd.as_ref()) else {
+            let Some((ends, profile)) = running.bfd().zip(peer.bfd.as_ref()) else {
                 continue;
             };
-            let resumes = self.first && self.settings.preserved;
+            let resumes = running.resumes;
             let outlives = peer.session.graceful.is_some();
             let want = Want::of(profile, peer.peer.ebgp_multi_hop, outlives, resumes);
             wanted.entry(ends).or_insert(want);
@@ -226,7 +255,8 @@ impl Driver {
         });
     }
 
-    fn start(&mut self, session: &Session, orders: Orders) {
+    fn start(&mut self, session: &Session) {
+        let orders = orders(session, None);
         let mut peer = (*session.peer).clone();
         if let Some(graceful) = &mut peer.session.graceful {
             graceful.restarted = self.first;
@@ -236,7 +266,7 @@ impl Driver {
         let (accepted, incoming) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         let found = self.bfd.found.clone();
-        let speaker = Speaker::new(&peer, found, self.status_out.clone());
+        let speaker = Speaker::new(&peer, found, self.outbox.clone());
         self.speakers
             .spawn(speaker.run(orders_in, incoming, stopped));
         let running = Running {
@@ -244,6 +274,8 @@ impl Driver {
             orders: orders_out,
             accepted,
             stop: Some(stop),
+            neighbour: None,
+            resumes: self.first && self.settings.preserved,
         };
         self.running.insert(session.peer.peer.name.clone(), running);
     }
@@ -265,9 +297,18 @@ impl Driver {
     }
 
     /// Hands a connection to whoever expects it.
-    fn pass_on(&mut self, Accepted { stream, remote }: Accepted) {
+    fn pass_on(&mut self, accepted: Accepted) {
+        let Accepted {
+            stream,
+            remote,
+            scope,
+        } = accepted;
         let mut running = self.running.values();
-        let expecting = running.find(|running| is_at(&running.peer.peer, remote));
+        // An address that holds on all links is expected by any.
+        let expecting = running.find(|running| {
+            let expected = running.remote();
+            expected.is_some_and(|(at, by)| at == remote && (by == 0 || by == scope))
+        });
         match expecting {
             // Full: one that is as new waits already.
             Some(running) => drop(running.accepted.try_send(stream)),
@@ -279,10 +320,10 @@ impl Driver {
     fn say(&mut self) {
         let found = self.bfd.found.borrow().clone();
         let with_bfd = |(name, router): (&String, &Router)| {
-            let peer = &self.running.get(name)?.peer;
-            let profile = peer.bfd.as_ref();
+            let running = self.running.get(name)?;
+            let profile = running.peer.bfd.as_ref();
             let bfd = profile.map(|profile| {
-                let found = ends(&peer.peer).and_then(|ends| found.get(&ends));
+                let found = running.bfd().and_then(|ends| found.get(&ends));
                 BfdRow::new(profile, found)
             });
             Some(Router {
@@ -323,19 +364,44 @@ impl Driver {
     }
 }
 
-/// Between which BFD is spoken; none while the peer is not known.
-fn ends(peer: &Peer) -> Option<bfd::Ends> {
-    match &peer.end {
-        PeerEnd::Address(remote) => Some(bfd::Ends {
-            remote: *remote,
-            scope: 0,
-            source: peer.source_address,
-            device: peer.vrf.clone(),
-        }),
-        PeerEnd::Interface(_) => None,
+impl Running {
+    /// Where the peer is, and the number of its link, if the address holds on
+    /// one link only. None while it is not known.
+    fn remote(&self) -> Option<(IpAddr, u32)> {
+        remote(&self.peer.peer, self.neighbour.as_ref())
+    }
+
+    /// The session of BFD that it should have; none while nobody is known.
+    fn bfd(&self) -> Option<bfd::Ends> {
+        let ends = ends(&self.peer.peer, self.neighbour.as_ref());
+        self.peer.bfd.as_ref().and(ends)
     }
 }
 
-fn is_at(peer: &Peer, remote: IpAddr) -> bool {
-    matches!(&peer.end, PeerEnd::Address(address) if *address == remote)
+fn orders(session: &Session, neighbour: Option<Neighbour>) -> Orders {
+    let ends = ends(&session.peer.peer, neighbour.as_ref());
+    Orders {
+        routes: session.routes.clone(),
+        leaving: session.peer.leaving,
+        bfd: session.peer.bfd.as_ref().and(ends),
+        neighbour,
+    }
+}
+
+fn remote(peer: &Peer, neighbour: Option<&Neighbour>) -> Option<(IpAddr, u32)> {
+    match &peer.end {
+        PeerEnd::Address(remote) => Some((*remote, 0)),
+        PeerEnd::Interface(_) => neighbour.map(|found| (found.address.into(), found.link)),
+    }
+}
+
+/// Between which BFD is spoken.
+fn ends(peer: &Peer, neighbour: Option<&Neighbour>) -> Option<bfd::Ends> {
+    let (remote, scope) = remote(peer, neighbour)?;
+    Some(bfd::Ends {
+        remote,
+        scope,
+        source: peer.source_address,
+        device: peer.vrf.clone(),
+    })
 }

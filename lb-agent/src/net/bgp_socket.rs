@@ -15,6 +15,8 @@ use nix::ifaddrs::getifaddrs;
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
+use super::discovery_socket;
+
 /// What the kernel takes (`TCP_MD5SIG_MAXKEYLEN`), in bytes.
 const KEY_MAX: usize = 80;
 /// `struct tcp_md5sig` of linux/tcp.h: address, flags, prefix length, length of
@@ -166,8 +168,12 @@ pub fn endpoints(stream: &TcpStream) -> io::Result<Endpoints> {
             Some((entry.interface_name, address, mask))
         })
         .collect();
-    let device = all.iter().find(|(_, address, _)| *address == local);
-    let device = device.map(|(name, ..)| name.clone());
+    // An address that holds on one link only may be on others, too.
+    let device = scope(stream.local_addr()?).and_then(discovery_socket::name_of);
+    let device = device.or_else(|| {
+        let device = all.iter().find(|(_, address, _)| *address == local);
+        device.map(|(name, ..)| name.clone())
+    });
     let on_device = || {
         let same = |name: &String| Some(name) == device.as_ref();
         all.iter().filter(move |(name, ..)| same(name))
@@ -191,6 +197,14 @@ pub fn endpoints(stream: &TcpStream) -> io::Result<Endpoints> {
         v6: v6s.clone().find(|v6| !v6.is_unicast_link_local()),
         link_local: link_local.filter(|_| is_near),
     })
+}
+
+/// The number of the link that an address holds on.
+const fn scope(address: SocketAddr) -> Option<u32> {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => Some(v6.scope_id()),
+        _ => None,
+    }
 }
 
 pub(super) fn ip_of(address: &nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {

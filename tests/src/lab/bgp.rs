@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 use super::address::{self, Pair};
+use super::topology::UPLINK;
 use super::{Lab, Spec, Wire};
-use crate::frr::Frr;
+use crate::frr::{Frr, host_prefix};
 use crate::wait;
 
 /// For the router to know what has changed.
@@ -40,12 +41,19 @@ impl Lab {
     /// Waits until the router's way to every VIP is by exactly these nodes.
     pub fn wait_next_hops(&self, nodes: &[u8]) -> Result<()> {
         let frr = self.frr();
+        let unnumbered = self.spec.unnumbered;
         for vip in self.vips() {
-            let of = |number: &u8| self.node(*number).address_like(vip).to_string();
+            let of = |number: &u8| match unnumbered {
+                true => link(*number),
+                false => self.node(*number).address_like(vip).to_string(),
+            };
             let mut expected: Vec<String> = nodes.iter().map(of).collect();
             expected.sort();
             wait::until_ok(LIMIT, &format!("{vip} is by the nodes {nodes:?}"), || {
-                let hops = frr.bgp_next_hops(vip)?;
+                let hops = match unnumbered {
+                    true => frr.next_links(&host_prefix(vip))?,
+                    false => frr.bgp_next_hops(vip)?,
+                };
                 ensure!(hops == expected, "it is by {hops:?}");
                 Ok(())
             })?;
@@ -59,7 +67,8 @@ impl Lab {
         wait::until_ok(LIMIT, "all sessions of BFD are up", || {
             let peers = frr.json("show bfd peers")?;
             let peers = peers.as_array().cloned().unwrap_or_default();
-            let expected = 2 * usize::from(self.spec.nodes);
+            let sessions = if self.spec.unnumbered { 1 } else { 2 };
+            let expected = sessions * usize::from(self.spec.nodes);
             ensure!(peers.len() == expected, "{peers:?}");
             ensure!(peers.iter().all(|peer| peer["status"] == "up"), "{peers:?}");
             Ok(())
@@ -67,22 +76,42 @@ impl Lab {
     }
 }
 
-/// The two addresses of each node.
-fn neighbors(nodes: u8) -> impl Iterator<Item = Pair> {
-    (1..=nodes).map(|node| address::node(Wire::Routed, node).address)
+/// Of FRR: what it knows its sessions by, and whether each is for IPv4 routes.
+fn neighbors(spec: &Spec) -> Vec<(String, bool)> {
+    let by_link = |node: u8| vec![(link(node), true)];
+    let by_address = |node: u8| {
+        let Pair { v4, v6 } = address::node(Wire::Routed, node).address;
+        vec![(v4.to_string(), true), (v6.to_string(), false)]
+    };
+    let all = spec.node_numbers();
+    if spec.unnumbered {
+        all.flat_map(by_link).collect()
+    } else {
+        all.flat_map(by_address).collect()
+    }
+}
+
+/// The router's end of a node's link.
+fn link(node: u8) -> String {
+    format!("node{node}")
 }
 
 /// Of FRR.
 fn config(spec: &Spec) -> String {
-    let all = |line: &dyn Fn(Pair) -> String| neighbors(spec.nodes).map(line).collect::<String>();
-    let neighbor = |Pair { v4, v6 }: Pair| {
-        let plain = format!(
-            " neighbor {v4} remote-as {NODES_ASN}\n neighbor {v6} remote-as {NODES_ASN}\n \
-             no neighbor {v6} activate\n"
-        );
-        let watched = format!(" neighbor {v4} bfd profile lab\n neighbor {v6} bfd profile lab\n");
-        plain + if spec.bfd { &watched } else { "" }
-    };
+    let (mut sessions, mut activated) = (String::new(), String::new());
+    for (name, ipv4) in neighbors(spec) {
+        let by_link = if spec.unnumbered { " interface" } else { "" };
+        sessions += &format!(" neighbor {name}{by_link} remote-as {NODES_ASN}\n");
+        if !ipv4 {
+            sessions += &format!(" no neighbor {name} activate\n");
+        }
+        if spec.bfd {
+            sessions += &format!(" neighbor {name} bfd profile lab\n");
+        }
+        if !ipv4 || spec.unnumbered {
+            activated += &format!("  neighbor {name} activate\n");
+        }
+    }
     let profile = "bfd
  profile lab
   receive-interval 100
@@ -90,7 +119,6 @@ fn config(spec: &Spec) -> String {
   detect-multiplier 3
 ";
     let profile = if spec.bfd { profile } else { "" };
-    let activate = |Pair { v6, .. }: Pair| format!("  neighbor {v6} activate\n");
     // FRR 8.4 loses a next hop in the kernel after a link flap without the
     // first line; policies are for routers that have other peers.
     format!(
@@ -100,7 +128,7 @@ frr defaults traditional
  bgp router-id {router}
  no bgp ebgp-requires-policy
  bgp bestpath as-path multipath-relax
-{neighbors} address-family ipv4 unicast
+{sessions} address-family ipv4 unicast
   maximum-paths 16
  exit-address-family
  address-family ipv6 unicast
@@ -108,8 +136,6 @@ frr defaults traditional
  exit-address-family
 ",
         router = address::client_gateway().address.v4,
-        neighbors = all(&neighbor),
-        activated = all(&activate),
     )
 }
 
@@ -155,30 +181,40 @@ spec:
     };
     let hold = spec.bgp_hold_s.map(|s| format!("  holdTime: {s}s\n"));
     let hold = hold.unwrap_or_default();
+    let common = format!("  enableGracefulRestart: true\n{watched}{hold}");
+    if spec.unnumbered {
+        let end = format!("  interface: {UPLINK}\n{common}");
+        return text + &peer("router", &end);
+    }
     for node in spec.node_numbers() {
         let gateway = address::node_gateway(node).address;
         for (family, router) in [
             ("ipv4", gateway.v4.to_string()),
             ("ipv6", gateway.v6.to_string()),
         ] {
-            text += &format!(
-                "---
+            let name = format!("router-node{node}-{family}");
+            let end = format!(
+                "  peerAddress: \"{router}\"\n{common}  nodeSelectors:\n    - matchLabels:\n        \
+                 kubernetes.io/hostname: node{node}\n"
+            );
+            text += &peer(&name, &end);
+        }
+    }
+    text
+}
+
+/// `lines`: of its spec, besides the ASNs.
+fn peer(name: &str, lines: &str) -> String {
+    format!(
+        "---
 apiVersion: metallb.io/v1beta2
 kind: BGPPeer
 metadata:
-  name: router-node{node}-{family}
+  name: {name}
   namespace: metallb-system
 spec:
   myASN: {NODES_ASN}
   peerASN: {ROUTER_ASN}
-  peerAddress: \"{router}\"
-  enableGracefulRestart: true
-{watched}{hold}  nodeSelectors:
-    - matchLabels:
-        kubernetes.io/hostname: node{node}
-"
-            );
-        }
-    }
-    text
+{lines}"
+    )
 }

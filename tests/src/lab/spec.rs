@@ -43,6 +43,9 @@ pub struct Spec {
     /// of which three are missed.
     #[serde(default)]
     pub bfd: bool,
+    /// Router and nodes know each other by their link alone, not by address.
+    #[serde(default)]
+    pub unnumbered: bool,
     /// The hold time of the sessions of BGP, in seconds.
     #[serde(default)]
     pub bgp_hold_s: Option<u16>,
@@ -102,6 +105,7 @@ impl Spec {
             apart: false,
             bgp: false,
             bfd: false,
+            unnumbered: false,
             bgp_hold_s: None,
         }
     }
@@ -152,6 +156,10 @@ impl Spec {
             );
         }
         ensure!(!self.bfd || self.bgp, "BFD watches sessions of BGP");
+        ensure!(
+            !self.unnumbered || self.bgp,
+            "sessions of BGP are numbered or not"
+        );
         ensure!(
             !self.bgp || self.wire == Wire::Routed,
             "BGP needs a router between the client and the nodes"

@@ -8,6 +8,7 @@ mod lost;
 mod one_node;
 mod password;
 mod restart;
+mod unnumbered;
 
 use std::time::Duration;
 

@@ -8,7 +8,7 @@ use lb_tests::{require, wait};
 
 use super::{CONNECTIONS, LIMIT, logs, spec, wait_bfd, wait_next_hops};
 
-fn assert_clean(load: &Load, what: &str) {
+pub(super) fn assert_clean(load: &Load, what: &str) {
     load.wait_for_answers(4).expect("answers");
     let tally = Tally::of(load.look().expect("traffic runs"));
     assert!(tally.is_clean(), "after {what}: {tally:?}");

@@ -259,6 +259,20 @@ impl Peer {
         self.handle_timeout(now);
     }
 
+    /// Where the peer is has become known, or another place.
+    pub fn call_now(&mut self, now: Timestamp) {
+        self.backoff = RETRY;
+        if self.idle() {
+            self.retry_at = Some(now);
+        }
+        self.handle_timeout(now);
+    }
+
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.established.is_some()
+    }
+
     pub fn stop(&mut self, stop: &Stop, now: Timestamp) {
         self.stopped = true;
         self.retry_at = None;

@@ -5,9 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use lb_core::config::{Password, Peer, PeerEnd};
+use lb_core::config::Password;
 use tokio::net::{TcpListener, TcpStream};
 
+use super::super::bfd::scope;
 use crate::net::bgp_socket;
 
 /// After a failure of the machine's, not of one connection.
@@ -17,6 +18,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Accepted {
     pub(super) stream: TcpStream,
     pub(super) remote: IpAddr,
+    /// The number of the link, for an address that holds on one link only.
+    pub(super) scope: u32,
 }
 
 #[derive(Debug)]
@@ -46,14 +49,7 @@ impl Listener {
     }
 
     /// Signs what these send and say, and nobody else's.
-    pub(super) fn expect(&mut self, peers: &[&Peer]) {
-        let wanted: BTreeMap<IpAddr, Password> = peers
-            .iter()
-            .filter_map(|peer| match &peer.end {
-                PeerEnd::Address(address) => Some((*address, peer.password.clone()?)),
-                PeerEnd::Interface(_) => None,
-            })
-            .collect();
+    pub(super) fn expect(&mut self, wanted: BTreeMap<IpAddr, Password>) {
         let gone = self.signed.keys().filter(|peer| !wanted.contains_key(peer));
         for peer in gone {
             self.sign(*peer, None);
@@ -84,8 +80,11 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, remote)) => {
-                    let remote = remote.ip().to_canonical();
-                    return Accepted { stream, remote };
+                    return Accepted {
+                        stream,
+                        remote: remote.ip().to_canonical(),
+                        scope: scope(remote),
+                    };
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a connection cannot be taken");

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::super::bfd::{AllFound, Ends, Found};
+use super::finder::{Finder, Neighbour};
 use crate::errors::one_line;
 use crate::net::bgp_socket::{self, Dial};
 use crate::report::routers::Router;
@@ -34,6 +35,16 @@ pub(super) struct Orders {
     pub(super) leaving: bool,
     /// The session of BFD that tells whether the peer is there.
     pub(super) bfd: Option<Ends>,
+    /// Of a link: who is to be called.
+    pub(super) neighbour: Option<Neighbour>,
+}
+
+/// What a session tells the driver.
+#[derive(Clone, Debug)]
+pub(super) struct Outbox {
+    pub(super) status: mpsc::Sender<Router>,
+    /// Of a peer's link, by the peer's name.
+    pub(super) found: mpsc::Sender<(String, Neighbour)>,
 }
 
 pub(super) struct Speaker {
@@ -42,9 +53,12 @@ pub(super) struct Speaker {
     /// By side.
     sockets: [Option<Socket>; 2],
     dialing: Option<JoinHandle<Result<TcpStream, String>>>,
-    status: mpsc::Sender<Router>,
+    outbox: Outbox,
     found: watch::Receiver<AllFound>,
     bfd: Option<Ends>,
+    /// Of a link.
+    finder: Option<Finder>,
+    neighbour: Option<Neighbour>,
     /// How often BFD has lost the peer, as far as was acted on.
     losses: u64,
 }
@@ -64,19 +78,21 @@ const fn slot(side: Side) -> usize {
 }
 
 impl Speaker {
-    pub(super) fn new(
-        peer: &BgpPeer,
-        found: watch::Receiver<AllFound>,
-        status: mpsc::Sender<Router>,
-    ) -> Self {
+    pub(super) fn new(peer: &BgpPeer, found: watch::Receiver<AllFound>, outbox: Outbox) -> Self {
+        let finder = match &peer.peer.end {
+            PeerEnd::Address(_) => None,
+            PeerEnd::Interface(interface) => Some(Finder::new(interface)),
+        };
         Self {
             machine: Peer::new(peer.session.clone(), random::number(), clock::now()),
             peer: peer.peer.clone(),
             sockets: [None, None],
             dialing: None,
-            status,
+            outbox,
             found,
             bfd: None,
+            finder,
+            neighbour: None,
             losses: 0,
         }
     }
@@ -93,7 +109,7 @@ impl Speaker {
         loop {
             self.drain();
             // Nobody listens any more once the agent ends.
-            let _said = self.status.send(self.router()).await;
+            let _said = self.outbox.status.send(self.router()).await;
             let deadline = self.machine.deadline();
             let timer = async {
                 match deadline {
@@ -102,6 +118,7 @@ impl Speaker {
                 }
             };
             let [active, passive] = &self.sockets;
+            let in_use = self.machine.is_established();
             tokio::select! {
                 biased;
                 stop = &mut stopped => {
@@ -116,6 +133,7 @@ impl Speaker {
                 Ok(()) = orders.changed() => self.advertise(&mut orders),
                 dialed = dialed(self.dialing.as_mut()) => self.dialed(dialed),
                 Some(stream) = incoming.recv() => self.accepted(stream),
+                neighbour = find(self.finder.as_mut(), in_use) => self.find(neighbour).await,
                 () = timer => self.machine.handle_timeout(clock::now()),
             }
         }
@@ -133,12 +151,28 @@ impl Speaker {
             routes,
             leaving,
             bfd,
+            neighbour,
         } = orders.borrow_and_update().clone();
         self.machine.advertise(routes, leaving, clock::now());
         if self.bfd != bfd {
             self.bfd = bfd;
             self.losses = 0;
             self.watched();
+        }
+        if self.neighbour != neighbour {
+            self.neighbour = neighbour;
+            self.machine.call_now(clock::now());
+        }
+    }
+
+    /// Who is new is called once the driver has had BFD watch it.
+    async fn find(&mut self, neighbour: Neighbour) {
+        if self.neighbour.as_ref() == Some(&neighbour) {
+            self.machine.call_now(clock::now());
+        } else {
+            let found = (self.peer.name.clone(), neighbour);
+            // Nobody listens any more once the agent ends.
+            let _said = self.outbox.found.send(found).await;
         }
     }
 
@@ -186,18 +220,18 @@ impl Speaker {
     }
 
     fn dial(&mut self) {
-        let to = match &self.peer.end {
-            PeerEnd::Address(address) => Dial {
-                remote: SocketAddr::new(*address, self.peer.port),
-                source: self.peer.source_address,
-                device: self.peer.vrf.clone(),
-                password: self.peer.password.clone(),
-            },
-            PeerEnd::Interface(interface) => {
-                let reason = format!("peers of an interface ({interface}) cannot be found yet");
+        let remote = match self.remote() {
+            Ok(remote) => remote,
+            Err(reason) => {
                 self.machine.handle_connect_failed(&reason, clock::now());
                 return;
             }
+        };
+        let to = Dial {
+            remote,
+            source: self.peer.source_address,
+            device: self.peer.vrf.clone(),
+            password: self.peer.password.clone(),
         };
         self.dialing = Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL_LIMIT, bgp_socket::dial(&to)).await {
@@ -209,6 +243,19 @@ impl Speaker {
                 Err(_late) => Err("no answer".to_owned()),
             }
         }));
+    }
+
+    /// Where the peer is, or why nobody knows.
+    fn remote(&self) -> Result<SocketAddr, String> {
+        if let PeerEnd::Address(address) = &self.peer.end {
+            return Ok(SocketAddr::new(*address, self.peer.port));
+        }
+        if let Some(reason) = self.finder.as_ref().and_then(Finder::why_not) {
+            return Err(reason);
+        }
+        let neighbour = self.neighbour.as_ref();
+        let remote = neighbour.map(|neighbour| neighbour.at(self.peer.port));
+        remote.ok_or_else(|| "nobody has been found yet".to_owned())
     }
 
     fn dialed(&mut self, dialed: Result<TcpStream, String>) {
@@ -273,7 +320,18 @@ impl Speaker {
     }
 
     fn router(&self) -> Router {
-        Router::new(&self.peer, &self.machine.status())
+        let mut router = Router::new(&self.peer, &self.machine.status());
+        if let Some(neighbour) = &self.neighbour {
+            router.address = neighbour.to_string();
+        }
+        router
+    }
+}
+
+async fn find(finder: Option<&mut Finder>, in_use: bool) -> Neighbour {
+    match finder {
+        Some(finder) => finder.find(in_use).await,
+        None => std::future::pending().await,
     }
 }
 
