@@ -4,6 +4,7 @@
 
 mod bird;
 mod gobgp;
+mod killed;
 mod lost;
 mod one_node;
 mod password;
