@@ -44,12 +44,14 @@ pub(super) async fn apply_status<K: Clone + DeserializeOwned>(
         .await
 }
 
-/// All objects of a list, asked for page by page.
-pub(super) async fn list_all<T: Clone, F>(
+/// What is to be kept of each object of a list, which is asked for page by page:
+/// an object takes some kilobytes, most of them who manages which field.
+pub(super) async fn list_all<T: Clone, R, F>(
     limit: Duration,
     labels: &str,
     page: impl Fn(ListParams) -> F,
-) -> Result<Vec<T>, String>
+    keep: impl Fn(T) -> Option<R>,
+) -> Result<Vec<R>, String>
 where
     F: Future<Output = kube::Result<ObjectList<T>>>,
 {
@@ -57,7 +59,7 @@ where
     let mut parameters = ListParams::default().labels(labels).limit(PAGE);
     loop {
         let next = in_time(limit, page(parameters.clone())).await?;
-        all.extend(next.items);
+        all.extend(next.items.into_iter().filter_map(&keep));
         match next.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
             None => return Ok(all),

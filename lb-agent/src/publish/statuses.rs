@@ -29,8 +29,10 @@ use crate::clock;
 
 /// Between two rounds.
 const PACE: Duration = Duration::from_millis(250);
-/// What others did to our objects is seen after this.
+/// What others did to our objects is seen after this, or after so many times as
+/// long as it takes to look.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+const LOOK_PAUSES: u32 = 50;
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_LONGEST: Duration = Duration::from_secs(30);
 /// Requests at once.
@@ -57,7 +59,8 @@ pub(super) struct Statuses<K> {
     began: bool,
     /// Objects of others that were not true when last looked at, by uid.
     doubted: BTreeSet<String>,
-    looked: Instant,
+    /// When to look at all objects again.
+    look_due: Instant,
 }
 
 impl<K: Status> Statuses<K> {
@@ -76,7 +79,7 @@ impl<K: Status> Statuses<K> {
             there: None,
             began: false,
             doubted: BTreeSet::new(),
-            looked: clock::instant(),
+            look_due: clock::instant(),
         }
     }
 
@@ -104,7 +107,7 @@ impl<K: Status> Statuses<K> {
             due = Some(match outcome {
                 Ok(()) => {
                     retry = RETRY;
-                    self.looked + LOOK_EVERY
+                    self.look_due
                 }
                 Err(_) => {
                     self.there = None;
@@ -126,14 +129,17 @@ impl<K: Status> Statuses<K> {
 
     async fn round(&mut self, decided: &Decided, holds: bool) -> Result<(), String> {
         let mut there = match self.there.take() {
-            Some(there) if clock::instant() < self.looked + LOOK_EVERY => there,
+            Some(there) if clock::instant() < self.look_due => there,
             _ => {
-                self.looked = clock::instant();
+                let began = clock::instant();
                 if holds {
                     self.sweep(decided).await?;
                 }
                 self.node.look(self.limit).await?;
-                self.own().await?
+                let own = self.own().await?;
+                let pause = (began.elapsed() * LOOK_PAUSES).max(LOOK_EVERY);
+                self.look_due = clock::instant() + pause;
+                own
             }
         };
         let told = K::told(decided);
@@ -181,13 +187,12 @@ impl<K: Status> Statuses<K> {
         let mut own = BTreeMap::new();
         let mine = format!("{}={},{}", of_node::NODE, self.node.name(), of_node::ours());
         let page = |parameters| async move { self.api.list(&parameters).await };
-        for object in list_all(self.limit, &mine, page).await? {
-            let name = object.name_any();
-            let Some(service) = service(object.labels()) else {
-                continue;
-            };
+        let row = |object: K| {
             let says = object.says();
-            let row = Row { name, says };
+            let name = object.name_any();
+            Some((service(object.labels())?, Row { name, says }))
+        };
+        for (service, row) in list_all(self.limit, &mine, page, row).await? {
             if let Some(twice) = own.insert(service, row) {
                 self.delete(&twice.name, None).await?;
             }
@@ -284,7 +289,6 @@ impl<K: Status> Statuses<K> {
     /// The objects of all nodes, without what they say.
     async fn all(&self) -> Result<Vec<Theirs>, String> {
         let page = |parameters| async move { self.api.list_metadata(&parameters).await };
-        let all = list_all(self.limit, &of_node::ours(), page).await?;
         let theirs = |object: PartialObjectMeta<K>| {
             Some(Theirs {
                 service: service(object.labels())?,
@@ -293,7 +297,7 @@ impl<K: Status> Statuses<K> {
                 name: object.name_any(),
             })
         };
-        Ok(all.into_iter().filter_map(theirs).collect())
+        list_all(self.limit, &of_node::ours(), page, theirs).await
     }
 
     /// One that is gone, or another one by now, is well too.

@@ -5,8 +5,9 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use lb_agent::crd::ServiceL2Status;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -157,4 +158,11 @@ pub(crate) async fn change(client: &Client, service: u32, round: u8) -> Result<(
     let name = format!("{}-1", name(service));
     slices.patch(&name, &PatchParams::default(), &patch).await?;
     Ok(())
+}
+
+/// Of how many Services a node says that it answers for them.
+pub(crate) async fn announced(client: &Client, node: &str) -> Result<usize> {
+    let statuses: Api<ServiceL2Status> = Api::namespaced(client.clone(), "metallb-system");
+    let own = ListParams::default().labels(&format!("metallb.io/node={node}"));
+    Ok(statuses.list_metadata(&own).await?.items.len())
 }
