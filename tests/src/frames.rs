@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
 use nix::ifaddrs::getifaddrs;
@@ -124,6 +124,12 @@ impl Capture {
 
     /// What was captured so far.
     pub fn frames(&self) -> Result<Vec<Vec<u8>>> {
+        let timed = self.timed_frames()?;
+        Ok(timed.into_iter().map(|(_at, frame)| frame).collect())
+    }
+
+    /// The same with the moment of each, by the machine's clock.
+    pub fn timed_frames(&self) -> Result<Vec<(SystemTime, Vec<u8>)>> {
         let bytes = fs::read(&self.file).with_context(|| format!("no {}", self.file.display()))?;
         frames(&bytes)
     }
@@ -138,7 +144,7 @@ impl Drop for Capture {
 }
 
 /// The frames of a capture file, without one that is not whole yet.
-fn frames(file: &[u8]) -> Result<Vec<Vec<u8>>> {
+fn frames(file: &[u8]) -> Result<Vec<(SystemTime, Vec<u8>)>> {
     let mut rest = file.get(FILE_HEADER..).unwrap_or_default();
     let mut frames = Vec::new();
     while let Some((header, after)) = rest.split_at_checked(FRAME_HEADER) {
@@ -151,7 +157,8 @@ fn frames(file: &[u8]) -> Result<Vec<Vec<u8>>> {
         let Some((frame, after)) = after.split_at_checked(usize::try_from(captured)?) else {
             break;
         };
-        frames.push(frame.to_vec());
+        let at = Duration::from_secs(number(0).into()) + Duration::from_micros(number(4).into());
+        frames.push((SystemTime::UNIX_EPOCH + at, frame.to_vec()));
         rest = after;
     }
     Ok(frames)
@@ -163,7 +170,8 @@ mod tests {
 
     fn record(frame: &[u8]) -> Vec<u8> {
         let len = u32::try_from(frame.len()).expect("short").to_le_bytes();
-        [&[0; 8], &len[..], &len[..], frame].concat()
+        let (seconds, micros) = (7_u32.to_le_bytes(), 9_u32.to_le_bytes());
+        [&seconds[..], &micros, &len, &len, frame].concat()
     }
 
     #[test]
@@ -172,7 +180,9 @@ mod tests {
         let all: &[&[u8]] = &[b"one", b"three"];
         for (cut, whole) in [(0, 2), (1, 1), (21, 1), (22, 0), (50, 0), (file.len(), 0)] {
             let read = frames(&file[..file.len() - cut]).expect("well-formed");
-            assert_eq!(read, all[..whole], "without {cut} bytes");
+            let at = SystemTime::UNIX_EPOCH + Duration::from_micros(7_000_009);
+            let expected: Vec<_> = all[..whole].iter().map(|f| (at, f.to_vec())).collect();
+            assert_eq!(read, expected, "without {cut} bytes");
         }
     }
 

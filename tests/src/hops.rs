@@ -56,7 +56,7 @@ impl Hops {
         for node in lab.nodes() {
             let file: PathBuf = lab.folder().join(format!("hops-{}.pcap", node.name()));
             let capture = Capture::start(&lab.switch(), &node.name(), &file)?;
-            captures.push((parse_mac(&node.mac()?)?, capture));
+            captures.push((node.mac_bytes()?, capture));
         }
         let vips = lab.vips();
         Ok(Self { captures, vips })
@@ -81,16 +81,6 @@ impl Hops {
         }
         Ok(arrivals)
     }
-}
-
-fn parse_mac(text: &str) -> Result<[u8; MAC]> {
-    let bytes: Result<Vec<u8>, _> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect();
-    let bytes = bytes?;
-    ensure!(bytes.len() == MAC, "{text} is no MAC address");
-    Ok(std::array::from_fn(|index| bytes[index]))
 }
 
 /// None: no TCP or UDP packet for one of these addresses.

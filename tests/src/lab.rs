@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-pub use self::lost::Loss;
+pub use self::lost::{Cut, Loss};
 pub use self::manifests::{Endpoint, Manifests};
 pub use self::node::{BPFFS_VARIABLE, Node};
 pub use self::pod::Pod;

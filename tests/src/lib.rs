@@ -3,6 +3,7 @@
 //!
 //! `xtask` is the lab's command line; it knows nothing of how one is built.
 
+pub mod announced;
 pub mod bench;
 pub mod child;
 pub mod command;

@@ -5,7 +5,7 @@
 )]
 
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, bail};
 
@@ -71,6 +71,12 @@ pub fn until_interrupted() {
 /// Waits for a while, where passing time is the point: traffic that runs.
 pub fn pass(duration: Duration) {
     sleep(duration);
+}
+
+/// The machine's clock, as captures have it.
+#[must_use]
+pub fn clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// How long something takes.

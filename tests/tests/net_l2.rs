@@ -1,6 +1,6 @@
 //! Who answers for VIPs on a link: exactly one node, also where all of them
 //! have the address on a device, as kube-proxy's ipvs mode leaves it; nobody
-//! where another machine has it; and 500 VIPs spread over the nodes.
+//! where another machine has it.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

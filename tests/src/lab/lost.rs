@@ -16,7 +16,18 @@ pub enum Loss {
     Silent,
 }
 
+/// What does not come through from one node to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// No frame, while both see everybody else.
+    Everything,
+    /// What agents say to each other.
+    Agents,
+}
+
 const TABLE: &str = "lost";
+/// Of agents, where `--peer-port` says nothing else.
+const PEER_PORT: u16 = 6950;
 
 impl Lab {
     /// Takes a node off the network, in the switch or router.
@@ -65,10 +76,41 @@ impl Lab {
         }
     }
 
+    /// Cuts the way from one node to another, not the way back; of nodes on one
+    /// link.
+    pub fn cut(&self, from: u8, to: u8, cut: Cut) -> Result<()> {
+        let sender = self.node(from).mac()?;
+        let only = match cut {
+            Cut::Everything => String::new(),
+            Cut::Agents => format!("udp dport {PEER_PORT}"),
+        };
+        let rules = format!(
+            "table netdev {name} {{
+                chain out {{
+                    type filter hook egress device node{to} priority 0; policy accept;
+                    ether saddr {sender} {only} drop
+                }}
+            }}
+            ",
+            name = cut_table(from, to),
+        );
+        feed(self.middle().command("nft").args(["-f", "-"]), &rules)
+    }
+
+    /// Undoes [`Self::cut`].
+    pub fn uncut(&self, from: u8, to: u8) -> Result<()> {
+        let arguments = ["delete", "table", "netdev", &cut_table(from, to)];
+        self.middle().run("nft", &arguments).map(drop)
+    }
+
     fn middle(&self) -> Namespace {
         match self.spec.wire {
             Wire::SameLink => self.switch(),
             Wire::Routed => self.router(),
         }
     }
+}
+
+fn cut_table(from: u8, to: u8) -> String {
+    format!("cut{from}to{to}")
 }

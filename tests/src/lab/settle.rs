@@ -109,11 +109,7 @@ impl Lab {
 impl Node<'_> {
     /// Whether this node's tables say that it answers for a VIP.
     pub fn owns(self, vip: IpAddr) -> Result<bool> {
-        let status = self.ask(&["status"])?;
-        let vips = status["vips"].as_array().context("status has VIPs")?;
-        Ok(vips
-            .iter()
-            .any(|row| row["address"] == vip.to_string() && row["state"] == "ours"))
+        Ok(self.owned()?.contains(&vip))
     }
 
     /// The MAC address of its uplink.
@@ -125,6 +121,32 @@ impl Node<'_> {
         let mac = listing[0]["address"].as_str();
         mac.map(str::to_owned)
             .context("an uplink has a MAC address")
+    }
+
+    /// The same as it is in frames.
+    pub fn mac_bytes(self) -> Result<[u8; 6]> {
+        let text = self.mac()?;
+        let bytes: Result<Vec<u8>, _> = text
+            .split(':')
+            .map(|byte| u8::from_str_radix(byte, 16))
+            .collect();
+        let bytes = bytes?;
+        let mac = bytes.first_chunk().filter(|_| bytes.len() == 6);
+        mac.copied()
+            .with_context(|| format!("{text} is no MAC address"))
+    }
+
+    /// The VIPs that this node's tables say it answers for.
+    pub fn owned(self) -> Result<BTreeSet<IpAddr>> {
+        let status = self.ask(&["status"])?;
+        let vips = status["vips"].as_array().context("status has VIPs")?;
+        vips.iter()
+            .filter(|row| row["state"] == "ours")
+            .map(|row| {
+                let address = row["address"].as_str().unwrap_or_default();
+                address.parse().context("a VIP is an address")
+            })
+            .collect()
     }
 
     /// Why packets went where they did, for a failure's message: every reason
