@@ -13,7 +13,7 @@ use lb_tests::require::is_root;
 
 use crate::report::say;
 use crate::workspace::{cargo, release_folder, run, target};
-use crate::{build, build_ebpf, report, setup};
+use crate::{build, build_ebpf, image, report, setup};
 
 #[derive(Debug, Args)]
 pub(crate) struct Bench {
@@ -49,8 +49,8 @@ enum Part {
     Bgp,
     /// What a large cluster costs an agent (some minutes; only if asked for)
     Watch,
-    /// What clients notice when a node is lost, beside keepalived (half an
-    /// hour, --quick some minutes; only if asked for)
+    /// What clients notice when a node is lost, beside keepalived and MetalLB
+    /// (an hour, --quick a quarter; only if asked for)
     Failover,
 }
 
@@ -97,11 +97,20 @@ impl Bench {
         setup::lab()?;
         setup::keepalived()?;
         build::release(true)?;
+        let archives = if failover::needs_cluster(&self.case) {
+            setup::cluster()?;
+            image::for_metallb()?
+        } else {
+            Vec::new()
+        };
         interrupt::arm()?;
         let runs = if self.quick { 1 } else { RUNS };
-        let programs = release_folder();
+        let parts = failover::Parts {
+            programs: release_folder(),
+            archives,
+        };
         let told = |what: &str| report::step(what);
-        let lines = failover::run(runs, &self.case, &programs, told)?;
+        let lines = failover::run(runs, &self.case, &parts, told)?;
         if self.json {
             say!("{}", serde_json::to_string_pretty(&lines)?);
         } else {

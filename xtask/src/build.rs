@@ -31,13 +31,23 @@ pub(crate) fn release(with_agent: bool) -> Result<()> {
 pub(crate) fn stand_alone() -> Result<PathBuf> {
     build_ebpf::build()?;
     report::step("building the programs for images");
+    static_programs(&["-p", "lb-agent", "-p", "lb-tests", "--bins"])
+}
+
+/// Of these, the pods' server alone.
+pub(crate) fn stand_alone_echo() -> Result<PathBuf> {
+    report::step("building the pods' server");
+    static_programs(&["-p", "lb-tests", "--bin", "corten-echo"])
+}
+
+fn static_programs(which: &[&str]) -> Result<PathBuf> {
     let host = host()?;
     // A target is named so that the flags are for the programs alone and not
     // for what the compiler runs while it builds them.
     run_command(
         cargo()
             .args(["build", "--release", "--target", &host])
-            .args(["-p", "lb-agent", "-p", "lb-tests", "--bins"])
+            .args(which)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .env("CARGO_PROFILE_RELEASE_STRIP", "debuginfo"),
     )?;

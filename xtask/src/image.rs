@@ -62,13 +62,25 @@ pub(crate) fn for_cluster(programs: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The archives of MetalLB, beside its programs.
-pub(crate) fn for_migration() -> Result<()> {
+pub(crate) fn for_migration() -> Result<Vec<PathBuf>> {
     let folder = setup::metallb()?;
+    let mut paths = Vec::new();
     for program in metallb::PROGRAMS {
         let image = of_program(&folder.join(program), &metallb::image(program))?;
-        image.write(&folder.join(format!("{program}.tar")))?;
+        let path = folder.join(format!("{program}.tar"));
+        image.write(&path)?;
+        paths.push(path);
     }
-    Ok(())
+    Ok(paths)
+}
+
+/// The same and the pods', for a cluster without Corten.
+pub(crate) fn for_metallb() -> Result<Vec<PathBuf>> {
+    let mut paths = for_migration()?;
+    let path = folder()?.join(IMAGE_FILES[1]);
+    pod(&build::stand_alone_echo()?)?.write(&path)?;
+    paths.push(path);
+    Ok(paths)
 }
 
 fn agent(programs: &Path, name: &str) -> Result<image::Image> {

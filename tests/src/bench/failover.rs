@@ -1,20 +1,21 @@
 //! What clients notice when the node that answers for a VIP is lost, or goes:
 //! probes without an answer, and open connections that are reset or silent;
-//! beside what keepalived does in the same lab and the same run.
+//! beside what keepalived and MetalLB do in the same lab and the same run.
 //!
 //! Three nodes on one link with two pods each, UDP probes every 5 ms in each of
 //! twelve flows, 90 connections with traffic, and a machine that asks every 5
-//! ms who has the VIP. What happens to pods of the lost node itself is left
-//! out: no load balancer can help them.
+//! ms who has the VIP, by ARP and by neighbour discovery. What happens to pods
+//! of the lost node itself is left out: no load balancer can help them.
 
-mod arp;
 mod corten;
 mod fault;
 mod keepalived;
+mod metallb;
+mod question;
 mod system;
 mod trial;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -25,6 +26,7 @@ pub use self::trial::Noticed;
 
 use self::corten::Corten;
 use self::keepalived::{Advert, Keepalived};
+use self::metallb::MetalLb;
 use self::system::System;
 use crate::interrupt;
 use crate::lab::Spec;
@@ -42,6 +44,19 @@ pub enum Candidate {
     Keepalived,
     /// VRRP version 3, each 0.1 s.
     KeepalivedTenth,
+    /// With kube-proxy (nftables), in a cluster.
+    #[serde(rename = "metallb")]
+    MetalLb,
+}
+
+/// What the systems are made of.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    /// The folder of `lb-agent` and `corten-echo`.
+    pub programs: PathBuf,
+    /// Of MetalLB's images and the pods' server's; empty if
+    /// [`needs_cluster`] says no.
+    pub archives: Vec<PathBuf>,
 }
 
 /// What is promised of a fault.
@@ -55,11 +70,12 @@ enum Limit {
 }
 
 impl Candidate {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::Normal,
         Self::Fast,
         Self::Keepalived,
         Self::KeepalivedTenth,
+        Self::MetalLb,
     ];
 
     #[must_use]
@@ -69,16 +85,21 @@ impl Candidate {
             Self::Fast => "Corten, fast",
             Self::Keepalived => "keepalived, 1 s",
             Self::KeepalivedTenth => "keepalived, 0.1 s",
+            Self::MetalLb => "MetalLB, kube-proxy",
         }
     }
 
-    fn faults(self) -> impl Iterator<Item = Fault> {
-        let drains = matches!(self, Self::Normal | Self::Fast);
+    /// Those whose name contains `case`.
+    fn faults(self, case: &str) -> Vec<Fault> {
+        let drains = !matches!(self, Self::Keepalived | Self::KeepalivedTenth);
         let all = Fault::ALL.into_iter();
-        all.filter(move |fault| *fault != Fault::Drain || drains)
+        all.filter(|fault| *fault != Fault::Drain || drains)
+            .filter(|fault| name(self, *fault).contains(case))
+            .collect()
     }
 
-    fn up(self, programs: &Path) -> Result<Box<dyn System>> {
+    fn up(self, parts: &Parts) -> Result<Box<dyn System>> {
+        let programs: &Path = &parts.programs;
         let mut spec = Spec::new(PREFIX, programs.join("corten-echo"));
         spec.pods = PODS;
         spec.agent = Some(programs.join("lb-agent"));
@@ -87,6 +108,7 @@ impl Candidate {
             Self::Fast => Box::new(Corten::up(spec, "fast")?),
             Self::Keepalived => Box::new(Keepalived::up(spec, Advert::Second)?),
             Self::KeepalivedTenth => Box::new(Keepalived::up(spec, Advert::Tenth)?),
+            Self::MetalLb => Box::new(MetalLb::up(spec, &parts.archives)?),
         })
     }
 
@@ -95,6 +117,7 @@ impl Candidate {
         Duration::from_secs(match self {
             Self::Normal | Self::Fast | Self::KeepalivedTenth => 2,
             Self::Keepalived => 5,
+            Self::MetalLb => 10,
         })
     }
 
@@ -102,7 +125,7 @@ impl Candidate {
         let (killed, link, silence) = match self {
             Self::Normal => (1000, 500, 1200),
             Self::Fast => (400, 400, 400),
-            Self::Keepalived | Self::KeepalivedTenth => return None,
+            Self::Keepalived | Self::KeepalivedTenth | Self::MetalLb => return None,
         };
         Some(match fault {
             Fault::Terminate | Fault::Drain => Limit::NothingLost,
@@ -115,7 +138,7 @@ impl Candidate {
 
 impl Limit {
     fn is_kept(self, line: &Line) -> bool {
-        let within = |limit: Duration| line.gap_ms.max(line.arp_gap_ms) < millis(limit);
+        let within = |limit: Duration| line.gap_ms.max(line.asked_gap_ms) < millis(limit);
         match self {
             Self::NothingLost => line.lost == 0,
             Self::OnlyQuestions(limit) => line.lost == 0 && within(limit),
@@ -143,7 +166,7 @@ pub struct Line {
     /// the longest stretch of these without an answer, in milliseconds,
     pub gap_ms: f64,
     /// and that of questions who has the VIP.
-    pub arp_gap_ms: f64,
+    pub asked_gap_ms: f64,
     /// The longest of either in any run.
     pub most_ms: f64,
     /// Either, in that of keepalived at 1 s; none: nothing was lost there.
@@ -156,24 +179,28 @@ pub struct Line {
     pub over: bool,
 }
 
+/// Whether measuring the cases named so takes a whole cluster.
+#[must_use]
+pub fn needs_cluster(case: &str) -> bool {
+    !Candidate::MetalLb.faults(case).is_empty()
+}
+
 /// Measures those whose name contains `case`; `progress` hears of every run.
-/// `programs`: the folder of `lb-agent` and `corten-echo`.
 pub fn run(
     runs: usize,
     case: &str,
-    programs: &Path,
+    parts: &Parts,
     mut progress: impl FnMut(&str),
 ) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for candidate in Candidate::ALL {
-        let chosen = |fault: &Fault| name(candidate, *fault).contains(case);
-        let faults: Vec<Fault> = candidate.faults().filter(chosen).collect();
+        let faults = candidate.faults(case);
         if faults.is_empty() {
             continue;
         }
         progress(&format!("bringing up: {}", candidate.name()));
-        let mut system = candidate.up(programs)?;
-        let watcher = arp::add_watcher(system.lab())?;
+        let mut system = candidate.up(parts)?;
+        let watcher = question::add_watcher(system.lab())?;
         for fault in faults {
             let mut noticed = Vec::new();
             for run in 0..runs {
@@ -183,10 +210,10 @@ pub fn run(
                 let trial = trial::run(&mut *system, &watcher, fault, candidate.watch());
                 let trial = trial.context(name)?;
                 progress(&format!(
-                    "lost {}, gap {:.0} ms, ARP {:.0} ms; {} of {} connections reset, {} silent",
+                    "lost {}, gap {:.0} ms, questions {:.0} ms; {} of {} connections reset, {} silent",
                     trial.lost,
                     millis(trial.gap),
-                    millis(trial.arp_gap),
+                    millis(trial.asked_gap),
                     trial.reset,
                     trial.connections,
                     trial.silent
@@ -211,7 +238,7 @@ fn millis(duration: Duration) -> f64 {
 
 fn line(system: Candidate, fault: Fault, noticed: &[Noticed]) -> Line {
     let sum = |of: &dyn Fn(&Noticed) -> u64| noticed.iter().map(of).sum();
-    let gaps = noticed.iter().map(|one| one.gap.max(one.arp_gap));
+    let gaps = noticed.iter().map(|one| one.gap.max(one.asked_gap));
     let mut lost: Vec<u64> = noticed.iter().map(|one| one.lost).collect();
     lost.sort_unstable();
     let limit = system.limit(fault);
@@ -221,7 +248,7 @@ fn line(system: Candidate, fault: Fault, noticed: &[Noticed]) -> Line {
         runs: noticed.len(),
         lost: lost[lost.len() / 2],
         gap_ms: super::median(noticed.iter().map(|one| millis(one.gap))),
-        arp_gap_ms: super::median(noticed.iter().map(|one| millis(one.arp_gap))),
+        asked_gap_ms: super::median(noticed.iter().map(|one| millis(one.asked_gap))),
         most_ms: millis(gaps.max().unwrap_or_default()),
         ratio: None,
         connections: sum(&|one| one.connections),
@@ -235,7 +262,7 @@ fn line(system: Candidate, fault: Fault, noticed: &[Noticed]) -> Line {
 }
 
 fn compare(lines: &mut [Line]) {
-    let whole = |line: &Line| line.gap_ms.max(line.arp_gap_ms);
+    let whole = |line: &Line| line.gap_ms.max(line.asked_gap_ms);
     let those = lines
         .iter()
         .filter(|line| line.system == Candidate::Keepalived);
@@ -251,12 +278,12 @@ fn compare(lines: &mut [Line]) {
 #[must_use]
 pub fn table(lines: &[Line]) -> String {
     let mut text = format!(
-        "{:<18} {:<21} {:>6} {:>7} {:>7} {:>7} {:>8} {:>7} {:>7} {:>6}  {}\n",
+        "{:<19} {:<21} {:>6} {:>7} {:>7} {:>7} {:>8} {:>7} {:>7} {:>6}  {}\n",
         "",
         "",
         "lost",
         "gap, ms",
-        "ARP, ms",
+        "asked",
         "at most",
         "to 1 s",
         "flows",
@@ -270,12 +297,12 @@ pub fn table(lines: &[Line]) -> String {
             format!("{limit} {}", if line.over { "OVER" } else { "ok" })
         });
         text.push_str(&format!(
-            "{:<18} {:<21} {:>6} {:>7.0} {:>7.0} {:>7.0} {:>8} {:>7} {:>7} {:>6}  {}\n",
+            "{:<19} {:<21} {:>6} {:>7.0} {:>7.0} {:>7.0} {:>8} {:>7} {:>7} {:>6}  {}\n",
             line.system.name(),
             line.fault.name(),
             line.lost,
             line.gap_ms,
-            line.arp_gap_ms,
+            line.asked_gap_ms,
             line.most_ms,
             ratio,
             line.connections,
@@ -286,8 +313,9 @@ pub fn table(lines: &[Line]) -> String {
     }
     text.push_str(
         "lost: probes of pods that were not lost with the node; gap: the longest stretch of \
-         these; ARP: of questions who has the VIP;\nto 1 s: the longer of both, in that of \
-         keepalived at 1 s; flows: open connections of all runs, whose pods were not lost\n",
+         these; asked: of questions who has the VIP, by ARP and NDP;\nto 1 s: the longer of \
+         both, in that of keepalived at 1 s; flows: open connections of all runs, whose pods \
+         were not lost\n",
     );
     text
 }

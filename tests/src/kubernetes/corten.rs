@@ -1,12 +1,10 @@
 //! Corten on a cluster, installed as its users do it.
 
-use std::fs;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::cluster::Cluster;
@@ -74,21 +72,12 @@ impl Cluster {
 
     /// The process of a node's agent, which a kubelet started.
     pub fn agent_pid(&self, node: u8) -> Result<u32> {
-        let processes = self.node(node).namespace().processes()?;
-        let agent = processes.into_iter().find(|pid| {
-            // One that ends meanwhile is none.
-            fs::read_to_string(format!("/proc/{pid}/comm"))
-                .is_ok_and(|name| name.trim() == "lb-agent")
-        });
-        agent.with_context(|| format!("no agent runs on node{node}"))
+        self.node(node).pod_pid("lb-agent")
     }
 
     /// `kill -9`; gives its process id.
     pub fn kill_agent(&self, node: u8) -> Result<u32> {
-        let pid = self.agent_pid(node)?;
-        let target = Pid::from_raw(i32::try_from(pid).context("process ids fit")?);
-        kill(target, Signal::SIGKILL).context("cannot kill an agent")?;
-        Ok(pid)
+        self.node(node).signal_pod("lb-agent", Signal::SIGKILL)
     }
 
     /// The end of every agent's log, for errors.

@@ -14,7 +14,7 @@ use super::{cgroup, files};
 use crate::command::{feed, output};
 use crate::lab::KubeProxy;
 use crate::lab::address::{self, Pair};
-use crate::lab::process::Process;
+use crate::lab::process::{Process, send};
 use crate::netns::Namespace;
 use crate::wait;
 
@@ -187,6 +187,23 @@ impl ClusterNode<'_> {
     /// crash would.
     pub fn kill(self, program: &str) -> Result<()> {
         self.process(program).end(Signal::SIGKILL)
+    }
+
+    /// A process of a pod in this node's network, by its program's name.
+    pub fn pod_pid(self, program: &str) -> Result<u32> {
+        let processes = self.namespace().processes()?;
+        let found = processes.into_iter().find(|pid| {
+            // One that ends meanwhile is none.
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == program)
+        });
+        found.with_context(|| format!("no {program} runs on {}", self.name()))
+    }
+
+    /// Sends a signal to it; gives its process id.
+    pub fn signal_pod(self, program: &str, signal: Signal) -> Result<u32> {
+        let pid = self.pod_pid(program)?;
+        send(pid, signal)?;
+        Ok(pid)
     }
 
     /// Its process id, while it runs.

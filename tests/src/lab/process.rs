@@ -102,10 +102,10 @@ pub(crate) fn end_all(namespace: &Namespace) -> Result<()> {
     Ok(())
 }
 
-fn send(pid: u32, signal: Signal) -> Result<()> {
+/// One that is gone by itself is no error.
+pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
     let target = Pid::from_raw(i32::try_from(pid).context("process ids fit")?);
     match kill(target, signal) {
-        // It went by itself.
         Ok(()) | Err(nix::errno::Errno::ESRCH) => Ok(()),
         Err(error) => Err(error).with_context(|| format!("cannot signal process {pid}")),
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use super::arp;
 use super::fault::Fault;
+use super::question;
 use super::system::System;
 use crate::lab::{ECHO_UDP_PORT, NGINX_PORT};
 use crate::load::{Flow, Load, Probes, Target, Track};
@@ -29,7 +29,7 @@ pub struct Noticed {
     pub lost: u64,
     pub gap: Duration,
     /// How long a new client would not have learned who has the VIP.
-    pub arp_gap: Duration,
+    pub asked_gap: Duration,
     /// Connections whose pod was not lost: all, those that were reset, those
     /// that got no more answers.
     pub connections: u64,
@@ -58,11 +58,7 @@ pub(super) fn run(
         system.lab().wait_client_sends_to(*vip, owner)?;
     }
     let probes = Probes::udp(&client, flows(&vips));
-    let v4 = vips.iter().find_map(|vip| match vip {
-        IpAddr::V4(v4) => Some(*v4),
-        IpAddr::V6(_) => None,
-    });
-    let questions = arp::ask(watcher, v4.context("the VIP has an IPv4 address")?)?;
+    let questions = question::ask(watcher, vips.clone())?;
     let all_well = |track: &Track| track.is_answered();
     wait::until(LIMIT, "all probes are answered", || {
         let tracks = probes.look().unwrap_or_default();
@@ -73,7 +69,7 @@ pub(super) fn run(
                 .is_ok_and(|tracks| tracks.iter().all(all_well))
     })?;
     let before: Vec<usize> = probes.look()?.iter().map(Track::number).collect();
-    let asked: usize = questions.look()?.iter().map(Track::number).sum();
+    let asked: Vec<usize> = questions.look()?.iter().map(Track::number).collect();
     let lost_with = |pod: &str| fault.takes_pods() && pod.starts_with(&format!("node{owner}-"));
 
     let happened = fault.happen(system, owner);
@@ -100,8 +96,8 @@ pub(super) fn run(
             noticed.gap = noticed.gap.max(track.gap());
         }
     }
-    for track in questions.finish()? {
-        noticed.arp_gap = track.after(asked).gap();
+    for (track, asked) in questions.finish()?.iter().zip(asked) {
+        noticed.asked_gap = noticed.asked_gap.max(track.after(asked).gap());
     }
     for flow in load.finish()? {
         if lost_with(&flow.pod) {
