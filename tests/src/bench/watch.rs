@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 
 /// What is promised.
 const SYNC_S: f64 = 3.0;
-const MEMORY_MIB: f64 = 200.0;
+/// 200 MB.
+const MEMORY_MIB: f64 = 190.7;
+/// Until it is in the kernel.
 const CHANGE_MS: f64 = 10.0;
 
 /// One size of a cluster, seen from one node.
@@ -28,8 +30,8 @@ pub struct Line {
     /// milliseconds: the median and the longest.
     pub change_ms: f64,
     pub change_most_ms: f64,
-    /// And of the whole process, reading what the API server sends included:
-    /// the mean.
+    /// And of the whole process, reading what the API server sends and what is
+    /// told to others afterwards included: the mean.
     pub change_all_ms: f64,
 }
 
@@ -37,9 +39,7 @@ impl Line {
     /// Whether it is more than is promised.
     #[must_use]
     pub fn over(&self) -> bool {
-        self.sync_s > SYNC_S
-            || self.memory_most_mib > MEMORY_MIB
-            || self.change_all_ms.max(self.change_most_ms) > CHANGE_MS
+        self.sync_s > SYNC_S || self.memory_most_mib > MEMORY_MIB || self.change_most_ms > CHANGE_MS
     }
 }
 
@@ -76,8 +76,8 @@ pub fn table(lines: &[Line]) -> String {
         ));
     }
     text.push_str(&format!(
-        "promised {:>26} {SYNC_S:>8.0} {:>22.0} {:>32.0}\n",
-        "", MEMORY_MIB, CHANGE_MS
+        "promised {:>26} {SYNC_S:>8.0} {:>32.0} {CHANGE_MS:>22.0}\n",
+        "", MEMORY_MIB
     ));
     text
 }
