@@ -1,8 +1,6 @@
 //! Router and nodes that know each other by their link alone: FRR's `neighbor
 //! LINK interface remote-as`, and a `BGPPeer` with an `interface`.
 
-#![expect(clippy::print_stdout, reason = "what the router has")]
-
 use anyhow::ensure;
 use lb_tests::frr::host_prefix;
 use lb_tests::lab::{Lab, Loss, Node};
