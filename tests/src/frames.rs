@@ -96,12 +96,21 @@ pub struct Capture {
 impl Capture {
     /// Captures into `file` from when this returns until it is dropped.
     pub fn start(namespace: &Namespace, interface: &str, file: &Path) -> Result<Self> {
+        Self::run(namespace, interface, file, "inout")
+    }
+
+    /// The same of what leaves by the device alone.
+    pub fn leaving(namespace: &Namespace, interface: &str, file: &Path) -> Result<Self> {
+        Self::run(namespace, interface, file, "out")
+    }
+
+    fn run(namespace: &Namespace, interface: &str, file: &Path, way: &str) -> Result<Self> {
         let said = file.with_extension("log");
         let log = File::create(&said).with_context(|| format!("cannot make {}", said.display()))?;
         let child = namespace
             .command("tcpdump")
             .args(["-n", "-U", "--immediate-mode", "-Z", "root"])
-            .args(["-s", SNAPSHOT, "-B", BUFFER])
+            .args(["-s", SNAPSHOT, "-B", BUFFER, "-Q", way])
             .args(["-i", interface, "-w"])
             .arg(file)
             .stdin(Stdio::null())

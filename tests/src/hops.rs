@@ -1,31 +1,34 @@
-//! How often a packet was handed over: counted on the wire, at the switch's
-//! port of each node.
+//! How often a packet was handed over: counted on the wire, at the switch's or
+//! router's port of each node.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use lb_common::tunnel::{DEFAULT_PORT, MARKED_ETHERTYPE, Shim};
 
 use crate::frames::Capture;
-use crate::lab::{Lab, Wire};
+use crate::lab::Lab;
 
 const ETHERNET: usize = 14;
 const MAC: usize = 6;
 const IPV4: [u8; 2] = [0x08, 0x00];
 const IPV6: [u8; 2] = [0x86, 0xdd];
-/// In place of IP's where a packet has been handed on (IEEE 802, local
-/// experimental).
-const MARKED: [u8; 2] = [0x88, 0xb5];
+/// In place of IP's where a packet has been handed on.
+const MARKED: [u8; 2] = MARKED_ETHERTYPE.to_be_bytes();
+const UDP_HEADER: usize = 8;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// What tells one packet from all others of its client: ports, and TCP's
 /// sequence numbers with its time stamps, or UDP's payload; and IPv4's
-/// identification, which a segment that is sent again has anew.
-type Identity = Vec<u8>;
+/// identification, which a segment that is sent again has anew. Two of a
+/// million packets look alike with a chance of one in thirty million.
+type Identity = u64;
 
-/// A capture at each node's port of the switch, of what is for VIPs.
+/// A capture at each node's port, of what is for VIPs.
 #[derive(Debug)]
 pub struct Hops {
     captures: Vec<([u8; MAC], Capture)>,
@@ -49,13 +52,12 @@ impl Arrivals {
 }
 
 impl Hops {
-    /// From when this returns; of a lab on one link.
+    /// From when this returns.
     pub fn start(lab: &Lab) -> Result<Self> {
-        ensure!(lab.spec().wire == Wire::SameLink, "a switch is looked at");
         let mut captures = Vec::new();
         for node in lab.nodes() {
             let file: PathBuf = lab.folder().join(format!("hops-{}.pcap", node.name()));
-            let capture = Capture::start(&lab.switch(), &node.name(), &file)?;
+            let capture = Capture::leaving(&lab.middle(), &node.name(), &file)?;
             captures.push((node.mac_bytes()?, capture));
         }
         let vips = lab.vips();
@@ -87,32 +89,63 @@ impl Hops {
 fn identity(frame: &[u8], vips: &[IpAddr]) -> Option<Identity> {
     let kind = frame.get(12..ETHERNET)?;
     let packet = frame.get(ETHERNET..)?;
-    let version = packet.first()? >> 4;
-    let marked = kind == MARKED;
-    let (protocol, id, to, rest): (u8, &[u8], IpAddr, &[u8]) = match version {
-        4 if marked || kind == IPV4 => {
-            let to: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
-            let header = usize::from(packet.first()? & 0xf) * 4;
-            let rest = packet.get(header..)?;
-            (*packet.get(9)?, packet.get(4..6)?, to.into(), rest)
-        }
-        6 if marked || kind == IPV6 => {
-            let to: [u8; 16] = packet.get(24..40)?.try_into().ok()?;
-            (*packet.get(6)?, &[], to.into(), packet.get(40..)?)
-        }
-        _ => return None,
-    };
-    if !vips.contains(&to) {
+    if ![IPV4, IPV6, MARKED].iter().any(|ip| kind == ip) {
         return None;
     }
+    let packet = Packet::of(packet)?;
+    let packet = packet.tunnelled().and_then(Packet::of).unwrap_or(packet);
+    if !vips.contains(&packet.to) {
+        return None;
+    }
+    let rest = packet.rest;
     let ports = rest.get(..4)?;
-    let own = match protocol {
+    let own = match packet.protocol {
         // Without the checksum; with options and payload.
-        TCP => [rest.get(4..16)?, rest.get(20..)?].concat(),
-        UDP => rest.get(8..)?.to_vec(),
+        TCP => [rest.get(4..16)?, rest.get(20..)?],
+        UDP => [rest.get(UDP_HEADER..)?, &[]],
         _ => return None,
     };
-    Some([&[protocol, version], id, ports, &own].concat())
+    let mut hasher = DefaultHasher::new();
+    (packet.protocol, packet.to, packet.id, ports, own).hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+struct Packet<'a> {
+    protocol: u8,
+    to: IpAddr,
+    /// IPv4's identification.
+    id: &'a [u8],
+    /// The transport header and what follows.
+    rest: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    fn of(packet: &'a [u8]) -> Option<Self> {
+        let field = |at: usize| packet.get(at).copied();
+        Some(match field(0)? >> 4 {
+            4 => Self {
+                protocol: field(9)?,
+                to: (*packet.get(16..)?.first_chunk::<4>()?).into(),
+                id: packet.get(4..6)?,
+                rest: packet.get(usize::from(field(0)? & 0xf) * 4..)?,
+            },
+            6 => Self {
+                protocol: field(6)?,
+                to: (*packet.get(24..)?.first_chunk::<16>()?).into(),
+                id: &[],
+                rest: packet.get(40..)?,
+            },
+            _ => return None,
+        })
+    }
+
+    /// The packet that this one brings from node to node.
+    fn tunnelled(&self) -> Option<&'a [u8]> {
+        let port = self.rest.get(2..4)?;
+        let inner = self.rest.get(UDP_HEADER..)?.strip_prefix(&Shim::MAGIC)?;
+        let is_one = self.protocol == UDP && port == DEFAULT_PORT.to_be_bytes();
+        inner.get(2..).filter(|_| is_one)
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +175,19 @@ mod tests {
         frame[ETHERNET + 5] ^= 1;
         assert_ne!(identity(&frame, &[vip]), identity(&sent, &[vip]));
         assert_eq!(identity(&frame, &[]), None);
+    }
+
+    #[test]
+    fn and_when_it_came_in_a_tunnel() {
+        let vip: IpAddr = "2001:db8:0:cb::80".parse().expect("one");
+        let client = "[2001:db8:0:2::200]:4000".parse().expect("one");
+        let packet = Segment::udp(client, (vip, 53).into()).packet();
+        let sent = ethernet([2; 6], [4; 6], ethertype(&packet), &packet);
+        let nodes = ["192.0.2.1:7000", "192.0.2.2:6947"].map(|node| node.parse().expect("one"));
+        let payload = [&Shim::MAGIC[..], &[Shim::VERSION, 1], &packet].concat();
+        let outer = Segment::udp(nodes[0], nodes[1]).payload(&payload).packet();
+        let outer = ethernet([2; 6], [4; 6], ethertype(&outer), &outer);
+        assert_eq!(identity(&outer, &[vip]), identity(&sent, &[vip]));
+        assert!(identity(&sent, &[vip]).is_some());
     }
 }

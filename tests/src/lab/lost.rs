@@ -103,7 +103,7 @@ impl Lab {
         self.middle().run("nft", &arguments).map(drop)
     }
 
-    fn middle(&self) -> Namespace {
+    pub(crate) fn middle(&self) -> Namespace {
         match self.spec.wire {
             Wire::SameLink => self.switch(),
             Wire::Routed => self.router(),
