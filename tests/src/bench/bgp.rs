@@ -4,7 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a bench measures time")]
 
-mod routers;
+pub mod routers;
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -21,7 +21,7 @@ use crate::lab::address::pod;
 use crate::lab::{Lab, Place, Spec, Wire};
 use crate::wait;
 
-const VIPS: u16 = 1000;
+pub const VIPS: u16 = 1000;
 const LIMIT: Duration = Duration::from_secs(60);
 /// Sessions wait for so long while it is measured what that takes.
 const IDLE: Duration = Duration::from_secs(20);
@@ -98,8 +98,8 @@ pub fn run(programs: &Path, step: impl Fn(&str)) -> Result<Figures> {
     })
 }
 
-/// One VIP goes, and comes back.
-fn flap(lab: &Lab, routers: &Routers, all_s: &[Option<f64>]) -> Result<Vec<Told>> {
+/// One VIP of [`VIPS`] goes, and comes back. `all_s`: by router.
+pub fn flap(lab: &Lab, routers: &Routers, all_s: &[Option<f64>]) -> Result<Vec<Told>> {
     let wait = |count: u16| {
         wait::until_ok(LIMIT, "all routers know what has changed", || {
             for index in 0..all_s.len() {
@@ -140,18 +140,7 @@ fn idle(spec: Spec) -> Result<(f64, f64)> {
     }
     let bird = routers::bird_of_four(&lab)?;
     lab.write_file("routers.yaml", &routers::objects(true))?;
-    wait::until_ok(LIMIT, "four sessions with BFD are up", || {
-        let rows = rows(&lab)?;
-        ensure!(rows.len() == 4, "{rows:?}");
-        for row in rows {
-            ensure!(
-                row["established"] == true && row["bfd"]["up"] == true,
-                "{row}"
-            );
-            ensure!(row["bfd"]["transmit_ms"] == 100, "{row}");
-        }
-        Ok(())
-    })?;
+    lab.node(1).wait_sessions(4, 100)?;
     let agent = lab.node(1).agent_pid().context("no agent")?;
     let pids = [agent, bird.pid()?];
     let before = [cpu_ns(pids[0])?, cpu_ns(pids[1])?];
@@ -214,7 +203,9 @@ impl Figures {
     }
 }
 
-fn services(count: u16) -> String {
+/// So many Services with a VIP each and one pod, and what advertises them.
+#[must_use]
+pub fn services(count: u16) -> String {
     let backend = pod(Place { node: 1, pod: 1 }).v4;
     let mut text = "apiVersion: metallb.io/v1beta1
 kind: IPAddressPool
@@ -275,7 +266,8 @@ endpoints:
     text
 }
 
-fn wait_vips(lab: &Lab, count: u16) -> Result<()> {
+/// Waits until the node serves those.
+pub fn wait_vips(lab: &Lab, count: u16) -> Result<()> {
     let own = lab.manifests.services.len();
     wait::until_ok(LIMIT, "the node serves all VIPs", || {
         let answer = lab.node(1).ask(&["services"])?;
@@ -285,17 +277,13 @@ fn wait_vips(lab: &Lab, count: u16) -> Result<()> {
     })
 }
 
-fn rows(lab: &Lab) -> Result<Vec<Value>> {
-    let answer = lab.node(1).ask(&["bgp"])?;
-    Ok(answer["routers"].as_array().cloned().unwrap_or_default())
-}
-
 /// UPDATEs sent to each router, in the order of their names.
 fn updates(lab: &Lab) -> Result<Vec<u64>> {
     // The report is written five times a second.
     thread::sleep(Duration::from_millis(500));
     let sent = |row: Value| row["messages"]["updates"]["sent"].as_u64();
-    Ok(rows(lab)?.into_iter().filter_map(sent).collect())
+    let rows = lab.node(1).routers()?;
+    Ok(rows.into_iter().filter_map(sent).collect())
 }
 
 fn memory_kb(lab: &Lab) -> Result<f64> {

@@ -6,10 +6,11 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use super::address::{self, Pair};
 use super::topology::UPLINK;
-use super::{Lab, Spec, Wire};
+use super::{Lab, Node, Spec, Wire};
 use crate::frr::{Frr, host_prefix};
 use crate::wait;
 
@@ -71,6 +72,30 @@ impl Lab {
             let expected = sessions * usize::from(self.spec.nodes);
             ensure!(peers.len() == expected, "{peers:?}");
             ensure!(peers.iter().all(|peer| peer["status"] == "up"), "{peers:?}");
+            Ok(())
+        })
+    }
+}
+
+impl Node<'_> {
+    /// What its agent says of its routers.
+    pub fn routers(self) -> Result<Vec<Value>> {
+        let answer = self.ask(&["bgp"])?;
+        Ok(answer["routers"].as_array().cloned().unwrap_or_default())
+    }
+
+    /// Waits until it has so many sessions of BGP, each with one of BFD that
+    /// is up, and as fast as both ends have agreed on.
+    pub fn wait_sessions(self, count: usize, transmit_ms: u64) -> Result<()> {
+        let what = format!("{count} sessions of {} are up and fast", self.name());
+        wait::until_ok(LIMIT, &what, || {
+            let rows = self.routers()?;
+            ensure!(rows.len() == count, "{rows:?}");
+            for row in rows {
+                let bfd = &row["bfd"];
+                ensure!(row["established"] == true && bfd["up"] == true, "{row}");
+                ensure!(bfd["transmit_ms"] == transmit_ms, "{row}");
+            }
             Ok(())
         })
     }

@@ -5,7 +5,7 @@ use lb_tests::require;
 use lb_tests::routers::Gobgp;
 use serde_json::Value;
 
-use super::one_node::{NODE_ASN, OneNode, PeerObject, ROUTER_ASN, lines, wait_said};
+use super::one_node::{NODE_ASN, OneNode, PeerObject, ROUTER_ASN, wait_said};
 
 fn neighbor(address: &str, asn: u32, families: &[&str]) -> String {
     let families: String = families
@@ -41,23 +41,13 @@ fn gobgp_has_what_is_configured() {
     let folder = net.lab.folder().join("gobgp");
     let gobgp = Gobgp::start(net.lab.router(), &folder, &config(&(four + &six)));
     let gobgp = gobgp.expect("GoBGP runs");
-    let peer = |address: String| {
-        lines(&[
-            &format!("myASN: {NODE_ASN}"),
-            &format!("peerASN: {ROUTER_ASN}"),
-            &format!("peerAddress: \"{address}\""),
-        ])
-    };
-    let (four, six) = (peer(router.v4.to_string()), peer(router.v6.to_string()));
+    let (mine, its) = (
+        format!("myASN: {NODE_ASN}"),
+        format!("peerASN: {ROUTER_ASN}"),
+    );
     let peers = [
-        PeerObject {
-            name: "four",
-            lines: &four,
-        },
-        PeerObject {
-            name: "six",
-            lines: &six,
-        },
+        PeerObject::new("four", router.v4, &[&mine, &its]),
+        PeerObject::new("six", router.v6, &[&mine, &its]),
     ];
     net.configure(&peers, &["communities: [\"64512:7\", \"large:64512:1:2\"]"]);
     for name in ["four", "six"] {
@@ -102,19 +92,14 @@ fn gobgp_of_the_same_as_hears_preferences() {
     let text = config(&four).replace(&format!("as = {ROUTER_ASN}\n"), &format!("as = {ASN}\n"));
     let folder = net.lab.folder().join("gobgp");
     let gobgp = Gobgp::start(net.lab.router(), &folder, &text).expect("GoBGP runs");
-    let all = lines(&[
-        &format!("myASN: {ASN}"),
+    let mine = format!("myASN: {ASN}");
+    let more = [
+        &mine as &str,
         "dynamicASN: internal",
-        &format!("peerAddress: {}", router.v4),
         "dualStackAddressFamily: true",
-    ]);
-    net.configure(
-        &[PeerObject {
-            name: "four",
-            lines: &all,
-        }],
-        &["localPref: 150"],
-    );
+    ];
+    let peer = PeerObject::new("four", router.v4, &more);
+    net.configure(&[peer], &["localPref: 150"]);
     net.wait_established("four");
     for vip in net.lab.vips() {
         let family = if vip.is_ipv4() { "ipv4" } else { "ipv6" };

@@ -1,5 +1,7 @@
 //! A node and a router that the test starts itself.
 
+use std::net::IpAddr;
+
 use anyhow::{Result, ensure};
 use ipnet::IpNet;
 use lb_tests::lab::address::{Pair, node_gateway};
@@ -16,10 +18,23 @@ pub(super) struct OneNode {
     pub(super) lab: Lab,
 }
 
-/// Of a `BGPPeer`, its spec's lines.
-pub(super) struct PeerObject<'a> {
-    pub(super) name: &'a str,
-    pub(super) lines: &'a [String],
+/// A `BGPPeer`: its name, and its spec's lines.
+#[derive(Clone, Debug)]
+pub(super) struct PeerObject {
+    name: &'static str,
+    lines: Vec<String>,
+}
+
+impl PeerObject {
+    /// `more`: of its spec, besides the address.
+    pub(super) fn new(name: &'static str, address: impl Into<IpAddr>, more: &[&str]) -> Self {
+        let address = format!("peerAddress: \"{}\"", address.into());
+        let more = more.iter().map(|&line| line.to_owned());
+        Self {
+            name,
+            lines: std::iter::once(address).chain(more).collect(),
+        }
+    }
 }
 
 impl OneNode {
@@ -44,7 +59,7 @@ impl OneNode {
 
     /// Writes the peers, a pool of all VIPs, and an advertisement with these
     /// lines.
-    pub(super) fn configure(&self, peers: &[PeerObject<'_>], advertisement: &[&str]) {
+    pub(super) fn configure(&self, peers: &[PeerObject], advertisement: &[&str]) {
         let object = |kind: &str, version: &str, name: &str, lines: &str| {
             format!(
                 "apiVersion: metallb.io/{version}\nkind: {kind}\nmetadata:\n  name: {name}\n  \
@@ -76,6 +91,8 @@ impl OneNode {
         text += &object("BGPAdvertisement", "v1beta1", "lab", &said);
         let profile = "  receiveInterval: 100\n  transmitInterval: 100\n";
         text += &object("BFDProfile", "v1beta1", "fast", profile);
+        let profile = "  receiveInterval: 10\n  transmitInterval: 10\n  detectMultiplier: 100\n";
+        text += &object("BFDProfile", "v1beta1", "fastest", profile);
         for peer in peers {
             let mut lines = peer.lines.iter().map(String::as_str);
             text += &object("BGPPeer", "v1beta2", peer.name, &indent(&mut lines));
@@ -117,9 +134,4 @@ pub(super) fn wait_said(
     });
     waited.unwrap_or_else(|error| panic!("{error:#}"));
     found
-}
-
-/// The lines of a peer's spec.
-pub(super) fn lines(all: &[&str]) -> Vec<String> {
-    all.iter().map(|&line| line.to_owned()).collect()
 }

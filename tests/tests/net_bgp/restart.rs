@@ -121,21 +121,9 @@ fn a_restart_takes_up_the_sessions_of_bfd() {
     assert_eq!(hops.len(), 3, "{hops:?}");
     node.start_agent().expect("started");
     node.wait_ready().expect("ready");
-    wait::until_ok(LIMIT, "its sessions are up again", || {
-        let rows = node.ask(&["bgp"])?;
-        let rows = rows["routers"].as_array().cloned().unwrap_or_default();
-        ensure!(rows.len() == 2, "{rows:?}");
-        for row in rows {
-            ensure!(
-                row["established"] == true && row["bfd"]["up"] == true,
-                "{row}"
-            );
-            // As fast as before.
-            ensure!(row["bfd"]["transmit_ms"] == 100, "{row}");
-        }
-        Ok(())
-    })
-    .unwrap_or_else(|error| panic!("{error:#}\n{}", logs(&lab)));
+    // As fast as before.
+    node.wait_sessions(2, 100)
+        .unwrap_or_else(|error| panic!("{error:#}\n{}", logs(&lab)));
     assert_eq!(downs(), before, "the router has missed nobody");
     wait_next_hops(&lab, &[1, 2, 3]);
     assert_clean(&load, "a restart");

@@ -20,8 +20,9 @@ const ALL: [(&str, u16); 4] = [
     ("gobgp", 1791),
 ];
 
+/// FRR, BIRD twice, and GoBGP.
 #[derive(Debug)]
-pub(super) struct Routers {
+pub struct Routers {
     frr: Frr,
     birds: [Bird; 2],
     gobgp: Gobgp,
@@ -42,7 +43,8 @@ fn four(first: Ipv4Addr) -> [Ipv4Addr; 4] {
 }
 
 impl Routers {
-    pub(super) fn start(lab: &Lab) -> Result<Self> {
+    /// All four, which take sessions of the lab's one node.
+    pub fn start(lab: &Lab) -> Result<Self> {
         let (here, there) = (router_addresses()[0], node_addresses()[0]);
         let frr = lab.frr();
         frr.start(&format!(
@@ -71,12 +73,13 @@ router bgp {ROUTER_ASN}
         })
     }
 
-    pub(super) fn names(&self) -> [&'static str; 4] {
+    #[must_use]
+    pub fn names(&self) -> [&'static str; 4] {
         ALL.map(|(name, _)| name)
     }
 
     /// How many it has of the node.
-    pub(super) fn prefixes(&self, index: usize) -> Result<usize> {
+    pub fn prefixes(&self, index: usize) -> Result<usize> {
         let there = node_addresses()[0];
         let number = match index {
             0 | 1 => {
@@ -132,7 +135,8 @@ pub(super) fn bird_of_four(lab: &Lab) -> Result<Bird> {
 }
 
 /// What the agent is told: four routers at one address, or at four and by BFD.
-pub(super) fn objects(by_address: bool) -> String {
+#[must_use]
+pub fn objects(by_address: bool) -> String {
     let mut text = "apiVersion: metallb.io/v1beta1
 kind: BFDProfile
 metadata:
