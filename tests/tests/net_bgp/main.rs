@@ -3,9 +3,12 @@
 //! another node is lost.
 
 mod bird;
+mod drain;
+mod fast;
 mod gobgp;
 mod killed;
 mod lost;
+mod many;
 mod one_node;
 mod password;
 mod restart;
