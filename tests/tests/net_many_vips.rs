@@ -14,6 +14,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 const VIPS: u32 = 500;
 /// How often a VIP is announced by a node that has just got it.
 const TIMES: usize = 5;
+/// Nodes that are left, and how many VIPs each of them announces in a second
+/// while one is not heard.
+const OTHERS: usize = 2;
+const REFRESHED: usize = 32;
 
 /// Half of them of each family, off the nodes' own subnets.
 fn vips() -> BTreeSet<IpAddr> {
@@ -96,18 +100,13 @@ fn since(start: SystemTime, at: SystemTime) -> Duration {
     at.duration_since(start).unwrap_or_default()
 }
 
-/// What takes over announces the VIPs that it gets, and, as one node is not
-/// heard, all that it has once a second.
-fn check_bounded(
-    heard: &[Announcement],
-    before: SystemTime,
-    taken: &BTreeSet<IpAddr>,
-    all: &BTreeSet<IpAddr>,
-) -> String {
+/// Who takes over announces the VIPs that it gets, and, as one node is not
+/// heard, some of all that it has each second.
+fn check_bounded(heard: &[Announcement], before: SystemTime, taken: &BTreeSet<IpAddr>) -> String {
     let after: Vec<_> = heard.iter().filter(|one| one.at > before).collect();
     let last = after.last().map(|one| since(before, one.at));
     let seconds = usize::try_from(last.unwrap_or_default().as_secs()).unwrap_or(usize::MAX) + 1;
-    let most = frames(taken) * TIMES + frames(all) * seconds;
+    let most = frames(taken) * TIMES + OTHERS * REFRESHED * 2 * seconds;
     // On a machine that has other work, a node may stop and begin again.
     let sent = after.len();
     assert!(sent <= 2 * most, "{sent} frames in {seconds} s, not {most}");
@@ -161,10 +160,7 @@ fn five_hundred_vips_are_shared_out_and_taken_over() -> Result<()> {
     wait_owners(&lab, &others, &all);
     wait_announced(&listener, theirs, before);
 
-    println!(
-        "{}",
-        check_bounded(&listener.heard()?, before, theirs, &all)
-    );
+    println!("{}", check_bounded(&listener.heard()?, before, theirs));
     lab.find(lost, Loss::Silent)?;
     let back = wait_owners(&lab, &[1, 2, 3], &all);
     assert_eq!(back, owned, "all is as it was");
