@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::dataplane::Settle;
-use lb_core::fence::Signals;
+use lb_core::fence::{Arbiter, Doubts};
 use lb_core::gossip;
 use lb_core::l2::Wanted;
 use lb_core::model::{Members, NodeName};
@@ -52,7 +52,7 @@ use crate::driver::peers;
 use crate::driver::{bfd, bgp};
 use crate::net::announce;
 use crate::net::{NetFacts, Question, watch as net_watch};
-use crate::publish::Decided;
+use crate::publish::{self, Decided};
 use crate::reconcile::{Hears, ReconcileError, Reconciler, Settings, Tells};
 use crate::report::{self, Report};
 use crate::secret::Secrets;
@@ -269,6 +269,8 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let (acted, acted_in) = watch::channel(BTreeSet::new());
     let (members_out, members) = watch::channel(Members::default());
     let (peers_out, peers_report) = watch::channel(Arc::default());
+    let (arbiter_out, arbiter) = watch::channel(Arbiter::Unknown);
+    let (doubts_out, doubts) = watch::channel(Doubts::default());
     let (leave, leave_in) = watch::channel(None);
     let (released_out, released) = watch::channel(None);
     let owned_now = owned.subscribe();
@@ -370,6 +372,10 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         decided,
         known,
         asks: asks.then_some(options.run_folder.clone()),
+        fence: publish::Fence {
+            doubts,
+            arbiter: arbiter_out,
+        },
     };
     let mut publisher = source.start(starts, &mut tasks);
     tasks.spawn(async move { Ok(net_watch::run(options.uplinks, question_in, net_out).await?) });
@@ -390,12 +396,16 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
             received: others_renewals,
             sent: renewals_out,
         },
+        net: net.clone(),
+        elected: elected_in,
+        arbiter,
+        doubts: doubts_out,
     };
     let Fenced {
         found: fence,
         opposed,
         keep,
-    } = start_fence(fenced, &pins, net.clone(), elected_in, &mut tasks)?;
+    } = start_fence(fenced, &pins, &mut tasks)?;
     let (found_out, found) = watch::channel(Found::default());
     let claims = claims::Claims {
         pins: pins.clone(),
@@ -451,17 +461,18 @@ struct Fencing {
     node: NodeName,
     timing: fence::Timing,
     peers: fence::Peers,
+    net: watch::Receiver<NetFacts>,
+    elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
+    arbiter: watch::Receiver<Arbiter>,
+    doubts: watch::Sender<Doubts>,
 }
 
 fn start_fence(
     fencing: Fencing,
     pins: &Pins,
-    net: watch::Receiver<NetFacts>,
-    elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
     tasks: &mut JoinSet<Result<(), AgentError>>,
 ) -> Result<Fenced, AgentError> {
     let (findings, found) = watch::channel(Findings::default());
-    let (signals_out, signals) = watch::channel(Signals::default());
     // Full: it yields already.
     let (opposed, opposed_in) = mpsc::channel(1);
     // Said once.
@@ -470,24 +481,25 @@ fn start_fence(
         node,
         timing,
         peers,
+        net,
+        elected,
+        arbiter,
+        doubts,
     } = fencing;
     let settings = fence::Settings { node, timing };
     let hears = fence::Hears {
+        net,
+        arbiter,
         peers: Some(peers),
-        signals,
         elected,
         opposed: opposed_in,
         keep: keep_in,
     };
-    let ended = fence::start(settings, FenceMap::open(pins)?, hears, findings);
+    let ended = fence::start(settings, FenceMap::open(pins)?, hears, findings, doubts);
     let ended = ended.map_err(AgentError::Fence)?;
     tasks.spawn(async move {
         // Dropped without a word: it panicked.
         ended.await.map_err(|_panicked| AgentError::Fenceless)
-    });
-    tasks.spawn(async move {
-        fence::watch_signals(net, signals_out).await;
-        Ok(())
     });
     Ok(Fenced {
         found,

@@ -6,4 +6,5 @@ pub mod bgp;
 pub mod channel;
 pub mod claims;
 pub mod fence;
+pub mod gateway;
 pub mod peers;

@@ -53,6 +53,7 @@ mod statuses;
 
 use claims::Claims;
 use configuration::Configuration;
+pub use election::Fence;
 use election::{Candidate, Term};
 use events::Events;
 use pools::Pools;
@@ -117,6 +118,7 @@ pub struct Settings {
     /// Where the cluster's secret is kept, and who is told of it. None: it is
     /// known from elsewhere.
     pub secret: Option<(PathBuf, watch::Sender<Known>)>,
+    pub fence: Fence,
 }
 
 /// Writes what is decided, until it is told to stop; then what is under way is
@@ -138,6 +140,7 @@ pub async fn run(
         settings.timing,
         epoch.clone(),
         terms_out,
+        settings.fence,
     );
     let events = Events::new(client.clone(), &settings.node);
     let mut writers = JoinSet::new();

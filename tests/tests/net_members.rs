@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use lb_tests::lab::{Lab, Node, Spec, Wire};
+use lb_tests::lab::{Lab, Loss, Node, Spec, Wire};
 use lb_tests::load::{Load, Tally};
 use lb_tests::{require, wait};
 use serde_json::Value;
@@ -208,5 +208,41 @@ fn who_does_not_come_back_in_time_is_taken_over_from() {
     next.expect("another one takes over");
     let limits = Duration::from_millis(1500)..Duration::from_secs(5);
     assert!(limits.contains(&took), "{took:?}");
+    lab.down().expect("the lab goes down");
+}
+
+/// Two nodes behind a router, one of which is cut off without anybody saying so:
+/// each hears nobody, and one of them reaches its gateway.
+#[test]
+fn of_two_nodes_the_one_that_reaches_its_gateway_goes_on() {
+    if !require::root("net") {
+        return;
+    }
+    let mut spec = Spec::for_test("memgate").expect("programs are built");
+    (spec.nodes, spec.wire) = (2, Wire::Routed);
+    let lab = Lab::up(spec).expect("the lab comes up");
+    lab.wait_applied().expect("the agents know the endpoints");
+    wait_all_there(&lab);
+    let vip = lab.vips()[0];
+    let owner = lab.wait_owner(vip, |_| true).expect("somebody owns it");
+    let lost = owner.number();
+    lab.lose(lost, Loss::Silent).expect("it is cut off");
+    let stands = || -> Result<()> {
+        for node in lab.nodes() {
+            let owns = node.owns(vip)?;
+            let should = node.number() != lost;
+            ensure!(owns == should, "{} answers: {owns}", node.name());
+        }
+        Ok(())
+    };
+    let (stood, took) = wait::timed(|| wait::until_ok(LIMIT, "the other one answers", stands));
+    stood.expect("in time");
+    println!("{took:?} until one answers and the other one does not");
+    // What the kernel knows of its neighbours may be 30 s old.
+    assert!(took < Duration::from_secs(10), "{took:?}");
+    lab.find(lost, Loss::Silent).expect("it is back");
+    wait_all_there(&lab);
+    lab.wait_owner(vip, |node| node == lost)
+        .expect("it has it back, and nobody else");
     lab.down().expect("the lab goes down");
 }

@@ -19,17 +19,31 @@
 //!   after their kernels have let go of them ([`Fence::applied`]).
 //!
 //! **Without a majority** this cannot be decided from what agents say, so
-//! other signs count ([`Signals`]). A node without carrier answers nothing. If
-//! exactly half are left, the side that has the Lease in the API server goes
-//! on, if that can be reached. Otherwise who has a gateway goes on if that
-//! answers, since then it is the others who are gone or cut off, and of two
-//! nodes without a gateway both do: a survivor must never fence itself. A
-//! lesser part without a gateway stops. So there may be two owners if, and as
-//! long as, agents cannot talk to each other and no majority is left, or the
-//! wire itself is cut and its two parts both have a gateway; each then answers
-//! those who are in its own part. Where the wire works and only the agents'
-//! datagrams are lost, announcements are heard ([`Fence::opposed`]): who has no
-//! majority yields.
+//! other signs count ([`Signals`]). As soon as acknowledgements are late
+//! ([`Doubts`]), gateways are asked ([`Asker`]), so that their answers are there
+//! when it matters, and the Lease in the API server is renewed by its holder and
+//! looked at by others ([`Witness`]). Of those signs the first that says
+//! something decides:
+//!
+//! | sign | half of the agents are left | less |
+//! |---|---|---|
+//! | no carrier | stops | stops |
+//! | announcements of another owner are heard | yields | yields |
+//! | an agent that is not heard renews the Lease | stops | stops |
+//! | this one does, or one that it hears | goes on | (says nothing) |
+//! | a gateway answers | goes on | goes on |
+//! | no gateway answers | stops | stops |
+//! | there is no gateway | goes on: a survivor must not fence itself | stops |
+//!
+//! A gateway that answers says that it is the others who are gone or cut off. So
+//! there may be two owners for as long as agents cannot talk to each other, no
+//! majority is left, and the Lease says nothing; or the wire itself is cut and
+//! both parts have a gateway; each then answers those who are in its own part.
+//! Where the wire works and only the agents' datagrams are lost, announcements
+//! are heard ([`Fence::opposed`]): who has no majority yields.
+//!
+//! **Who leaves for good** counts no more, so that what is left is a majority
+//! again. A part that does not hear it come back goes on counting without it.
 //!
 //! **A planned restart** is said beforehand: others take that node to be there
 //! until the moment that it gave, and its kernel answers as long
@@ -38,16 +52,20 @@
 //! Not the fence's: agents that know different objects for a moment (a label,
 //! an advertisement) elect different owners for as long.
 
+mod asker;
 mod renewal;
 mod standing;
 #[cfg(test)]
 mod tests;
+mod witness;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::time::Duration;
 
+pub use asker::{Asker, Question, Way};
 pub use renewal::{DecodeError, Renewal, Stamp};
-pub use standing::{Arbiter, Expiry, Gateway, Lapse, Signals, Standing};
+pub use standing::{Arbiter, Doubts, Expiry, Gateway, Lapse, Signals, Standing};
+pub use witness::{Witness, identity};
 
 use crate::model::NodeName;
 use crate::time::Timestamp;
@@ -132,8 +150,10 @@ pub struct Fence {
     signals: Signals,
     /// Whose VIPs are free, as of the last call.
     free: BTreeSet<NodeName>,
-    /// Whose VIPs the kernel may have been told to answer for.
+    /// Whose VIPs the kernel may have been told to answer for, and of whose it
+    /// will be told last.
     held: BTreeSet<NodeName>,
+    taken: BTreeSet<NodeName>,
     /// The agents are known; what the kernel holds is known.
     open: bool,
     mended: bool,
@@ -160,6 +180,7 @@ impl Fence {
             signals: Signals::default(),
             free: BTreeSet::new(),
             held: BTreeSet::new(),
+            taken: BTreeSet::new(),
             open: false,
             mended: false,
             ran: now,
@@ -200,6 +221,7 @@ impl Fence {
             }
         }
         self.held.retain(|node| peers.contains_key(node));
+        self.taken.retain(|node| peers.contains_key(node));
         self.judge(now);
     }
 
@@ -264,19 +286,21 @@ impl Fence {
     pub fn applied(&mut self, free: &BTreeSet<NodeName>, now: Timestamp) {
         self.run(now);
         self.held.clone_from(free);
+        // An election that began before the last taking says nothing of that.
+        self.held.extend(self.taken.iter().cloned());
         self.mended = true;
         self.judge(now);
     }
 
     /// This agent ends, and will be back by then; so many others know that and
     /// excuse it until then. True: the kernel may answer as long, since whoever
-    /// is needed to call this node gone is among those. If not, it is as if
-    /// nothing had been said.
+    /// is needed to call this node gone is among those. If not, or if it has VIPs
+    /// of others, who may be back before it, it is as if nothing had been said.
     pub fn keep(&mut self, until: Timestamp, told: usize, now: Timestamp) -> bool {
         self.run(now);
         let (_, majority) = self.counts();
         let answers = !matches!(self.expiry(now).standing, Standing::Lapsed(_));
-        let kept = answers && told + 1 >= majority;
+        let kept = answers && told + 1 >= majority && self.held.is_empty();
         self.kept = kept.then(|| until.before(self.timing.margin));
         kept
     }
@@ -292,6 +316,7 @@ impl Fence {
     /// these nodes' VIPs.
     pub fn take(&mut self) -> BTreeSet<NodeName> {
         self.held.extend(self.free.iter().cloned());
+        self.taken.clone_from(&self.free);
         self.free.clone()
     }
 

@@ -30,12 +30,22 @@ pub(super) struct Starts {
     pub(super) known: watch::Sender<Known>,
     /// Whether a cluster is to be asked for its secret, and where that is kept.
     pub(super) asks: Option<PathBuf>,
+    /// Who wants to know what the Lease says about who lives.
+    pub(super) fence: publish::Fence,
 }
 
 pub(super) struct Clustered {
     cluster: Cluster,
     scope: kube::Scope,
-    publish: publish::Settings,
+    publish: Published,
+}
+
+/// Where what is decided is written.
+struct Published {
+    node: String,
+    namespace: String,
+    config_namespace: String,
+    timing: Timing,
 }
 
 impl Source {
@@ -49,12 +59,11 @@ impl Source {
                 lease,
             } => {
                 let cluster = kube::connect::connect(kubeconfig.as_deref()).await?;
-                let publish = publish::Settings {
+                let publish = Published {
                     node: node.to_owned(),
                     namespace: namespace.unwrap_or_else(|| cluster.namespace.clone()),
                     config_namespace: config_namespace.clone(),
                     timing: Timing::of(lease),
-                    secret: None,
                 };
                 let scope = kube::Scope {
                     ours,
@@ -105,6 +114,7 @@ impl Source {
             decided,
             known,
             asks,
+            fence,
         } = starts;
         let (stop, stopped) = oneshot::channel();
         let mut publisher = Publisher {
@@ -125,9 +135,16 @@ impl Source {
                 let Clustered {
                     cluster,
                     scope,
-                    mut publish,
+                    publish,
                 } = *clustered;
-                publish.secret = asks.map(|folder| (folder, known.clone()));
+                let publish = publish::Settings {
+                    node: publish.node,
+                    namespace: publish.namespace,
+                    config_namespace: publish.config_namespace,
+                    timing: publish.timing,
+                    secret: asks.map(|folder| (folder, known.clone())),
+                    fence,
+                };
                 let (epoch, epochs) = Epoch::new();
                 let client = cluster.client.clone();
                 let writes = publish::run(client, publish, epoch, decided, stopped);

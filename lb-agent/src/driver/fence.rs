@@ -2,8 +2,9 @@
 //! until which this node answers for its VIPs.
 //!
 //! In: who is there ([`Members`], none where there is no gossip), other agents'
-//! renewals, the links' and the gateway's state, which election the kernel
-//! holds. Out: renewals, `FENCE`, and whose VIPs are free ([`Findings`]).
+//! renewals, the links' state, what gateways answer ([`gateway`]), what the Lease
+//! says, which election the kernel holds. Out: renewals, `FENCE`, whose VIPs are
+//! free ([`Findings`]), and what is in doubt ([`Doubts`]).
 //!
 //! It has a thread of its own, as reconciling may take longer than the lease.
 //! Ending it at any moment leaves what the kernel was told, which lapses.
@@ -14,12 +15,13 @@ use std::thread;
 use std::time::Duration;
 
 pub use lb_core::fence::Timing;
-use lb_core::fence::{Fence, Lapse, Output, Renewal, Signals, Standing};
+use lb_core::fence::{Arbiter, Doubts, Fence, Gateway, Lapse, Output, Renewal, Signals, Standing};
 use lb_core::model::{Members, NodeName};
 use lb_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::dataplane::fence::FenceMap;
+use crate::driver::gateway;
 use crate::net::NetFacts;
 use crate::{clock, random};
 
@@ -57,9 +59,12 @@ pub struct Peers {
 
 #[derive(Debug)]
 pub struct Hears {
+    /// Links and gateways.
+    pub net: watch::Receiver<NetFacts>,
+    /// What the Lease in the API server says.
+    pub arbiter: watch::Receiver<Arbiter>,
     /// None: this agent is the only one, as far as it can know.
     pub peers: Option<Peers>,
-    pub signals: watch::Receiver<Signals>,
     /// The nodes that were free in the election that the kernel holds; none
     /// before the first.
     pub elected: watch::Receiver<Option<BTreeSet<NodeName>>>,
@@ -91,42 +96,57 @@ pub fn start(
     map: FenceMap,
     hears: Hears,
     findings: watch::Sender<Findings>,
+    doubts: watch::Sender<Doubts>,
 ) -> io::Result<oneshot::Receiver<()>> {
     let (ended, end) = oneshot::channel();
     let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
+        .enable_all()
         .build()?;
     thread::Builder::new()
         .name("fence".to_owned())
         .spawn(move || {
-            runtime.block_on(Driver::new(settings, map, findings).run(hears));
+            let (gateway_out, gateway) = watch::channel(Gateway::None);
+            let (net, doubted) = (hears.net.clone(), doubts.subscribe());
+            let asks = gateway::run(settings.timing, net, doubted, gateway_out);
+            let driver = Driver::new(settings, map, Tells { findings, doubts });
+            runtime.block_on(async {
+                tokio::select! {
+                    () = driver.run(hears, gateway) => {}
+                    () = asks => {}
+                }
+            });
             // Whoever waited may be gone too.
             let _told = ended.send(());
         })?;
     Ok(end)
 }
 
+struct Tells {
+    findings: watch::Sender<Findings>,
+    doubts: watch::Sender<Doubts>,
+}
+
 struct Driver {
     fence: Fence,
     map: FenceMap,
-    findings: watch::Sender<Findings>,
+    tells: Tells,
     said: Option<Standing>,
     failed: bool,
 }
 
 impl Driver {
-    fn new(settings: Settings, map: FenceMap, findings: watch::Sender<Findings>) -> Self {
+    fn new(settings: Settings, map: FenceMap, tells: Tells) -> Self {
         let Settings { node, timing } = settings;
         Self {
             fence: Fence::new(node, random::number(), timing, clock::now()),
             map,
-            findings,
+            tells,
             said: None,
             failed: false,
         }
     }
 
-    async fn run(mut self, mut hears: Hears) {
+    async fn run(mut self, mut hears: Hears, mut gateway: watch::Receiver<Gateway>) {
         let mut peers = hears.peers.take();
         if peers.is_none() {
             self.fence.peers(&BTreeMap::new(), clock::now());
@@ -151,10 +171,14 @@ impl Driver {
                     }
                     None => false,
                 },
-                changed = hears.signals.changed() => {
-                    let signals = *hears.signals.borrow_and_update();
+                changed = signs(&mut hears.net, &mut gateway, &mut hears.arbiter) => {
+                    let signals = Signals {
+                        carrier: hears.net.borrow_and_update().has_carrier(),
+                        gateway: *gateway.borrow_and_update(),
+                        arbiter: *hears.arbiter.borrow_and_update(),
+                    };
                     self.fence.signals(signals, clock::now());
-                    changed.is_ok()
+                    changed
                 }
                 changed = hears.elected.changed() => {
                     let elected = hears.elected.borrow_and_update().clone();
@@ -208,6 +232,12 @@ impl Driver {
                 let _full = peers.sent.try_send((to, renewal.encode()));
             }
         }
+        let doubts = self.fence.doubts(clock::now());
+        self.tells.doubts.send_if_modified(|last| {
+            let changed = *last != doubts;
+            *last = doubts;
+            changed
+        });
         let expiry = self.fence.expiry(clock::now());
         // What an earlier process was granted lapses by itself.
         if expiry.standing != Standing::Lapsed(Lapse::Starting) {
@@ -215,14 +245,14 @@ impl Driver {
         }
         self.say(expiry.standing);
         let announce_every = self.fence.announce_every();
-        let last = self.findings.borrow();
+        let last = self.tells.findings.borrow();
         let same = last.free == *self.fence.free()
             && last.standing == expiry.standing
             && last.announce_every == announce_every;
         drop(last);
         if !same {
             let free = self.fence.take();
-            self.findings.send_replace(Findings {
+            self.tells.findings.send_replace(Findings {
                 free,
                 standing: expiry.standing,
                 announce_every,
@@ -256,18 +286,23 @@ impl Driver {
     }
 }
 
-/// Passes on what links and gateways say until one of the two ends has gone.
-pub async fn watch_signals(mut net: watch::Receiver<NetFacts>, signals: watch::Sender<Signals>) {
-    while net.changed().await.is_ok() {
-        let now = net.borrow_and_update().signals();
-        signals.send_if_modified(|last| {
-            let changed = *last != now;
-            *last = now;
-            changed
-        });
-        if signals.is_closed() {
-            return;
+/// Waits until links, gateways or the Lease say something else. False: nobody
+/// tells about links any more.
+async fn signs(
+    net: &mut watch::Receiver<NetFacts>,
+    gateway: &mut watch::Receiver<Gateway>,
+    arbiter: &mut watch::Receiver<Arbiter>,
+) -> bool {
+    let arbiter = async {
+        if arbiter.changed().await.is_err() {
+            // There is no API server.
+            std::future::pending::<()>().await;
         }
+    };
+    tokio::select! {
+        changed = net.changed() => changed.is_ok(),
+        changed = gateway.changed() => changed.is_ok(),
+        () = arbiter => true,
     }
 }
 

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use lb_core::fence::{Arbiter, Gateway, Signals};
+use lb_core::fence::Way;
 use lb_core::model::{Links, NodeName};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::watch;
@@ -49,29 +49,18 @@ pub struct NetFacts {
     pub question: Option<Question>,
     pub uplinks: Vec<Device>,
     pub links: Links,
-    /// The gateways of default routes by uplinks, and whether they answer.
-    pub gateways: BTreeMap<(u32, IpAddr), bool>,
+    /// The gateways of default routes by uplinks, and how they are asked.
+    pub gateways: BTreeMap<(u32, IpAddr), Way>,
     /// Names of the devices in `links.pods`.
     pub pod_devices: BTreeMap<u32, String>,
 }
 
 impl NetFacts {
-    /// What links and gateways say about whether this node is cut off.
+    /// Whether one of the uplinks has carrier. Before they are known, nothing is
+    /// known against them.
     #[must_use]
-    pub fn signals(&self) -> Signals {
-        let gateway = if self.gateways.is_empty() {
-            Gateway::None
-        } else if self.gateways.values().any(|answers| *answers) {
-            Gateway::Answers
-        } else {
-            Gateway::Silent
-        };
-        Signals {
-            // Before they are known, nothing is known against them.
-            carrier: self.uplinks.is_empty() || self.uplinks.iter().any(|uplink| uplink.carrier),
-            gateway,
-            arbiter: Arbiter::Unknown,
-        }
+    pub fn has_carrier(&self) -> bool {
+        self.uplinks.is_empty() || self.uplinks.iter().any(|uplink| uplink.carrier)
     }
 }
 
@@ -148,6 +137,22 @@ pub async fn run(
     }
 }
 
+/// An address of this node to ask a neighbour from: of its family, and of its
+/// scope if there is one.
+fn own_beside(neighbour: IpAddr, link: u32, addresses: &[(u32, IpAddr)]) -> Option<IpAddr> {
+    let is_local = |address: &IpAddr| match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    let here = addresses
+        .iter()
+        .filter(|(ifindex, address)| *ifindex == link && address.is_ipv4() == neighbour.is_ipv4());
+    let mut here = here.map(|(_, address)| *address);
+    let first = here.clone().next();
+    here.find(|address| is_local(address) == is_local(&neighbour))
+        .or(first)
+}
+
 struct Watcher {
     handle: Handle,
     named: Vec<String>,
@@ -189,7 +194,9 @@ impl Watcher {
             &question.own,
             &defaults.devices,
         );
-        let gateways = self.gateways(&defaults, &uplinks, &machine).await;
+        let gateways = self
+            .gateways(&defaults, &uplinks, &machine, &addresses)
+            .await;
         for uplink in &mut uplinks {
             // Ours to change, and no reason to look at everything again.
             uplink.xdp = netlink::XdpState::None;
@@ -203,24 +210,32 @@ impl Watcher {
         })
     }
 
-    /// Has the kernel ask the gateways again and again, and says which answer.
+    /// Has the kernel keep in mind where the gateways are, and says how they are
+    /// asked.
     async fn gateways(
         &self,
         defaults: &Defaults,
         uplinks: &[Device],
         machine: &Machine,
-    ) -> BTreeMap<(u32, IpAddr), bool> {
-        let is_uplink = |ifindex| uplinks.iter().any(|uplink| uplink.ifindex == ifindex);
+        addresses: &[(u32, IpAddr)],
+    ) -> BTreeMap<(u32, IpAddr), Way> {
         let mut gateways = BTreeMap::new();
-        for (ifindex, address) in defaults.gateways.iter().filter(|(i, _)| is_uplink(*i)) {
+        for (ifindex, address) in &defaults.gateways {
+            let Some(uplink) = uplinks.iter().find(|uplink| uplink.ifindex == *ifindex) else {
+                continue;
+            };
             let known = machine.neighbours.get(&(*ifindex, *address));
             if !known.is_some_and(|known| known.managed || known.permanent)
                 && let Err(error) = netlink::manage(&self.handle, *ifindex, *address).await
             {
                 tracing::warn!(%address, %error, "cannot have the gateway watched");
             }
-            let answers = known.is_some_and(|known| known.mac.is_some() && !known.failed);
-            gateways.insert((*ifindex, *address), answers);
+            let way = Way {
+                mac: known.and_then(|known| known.mac),
+                own_mac: uplink.mac,
+                own: own_beside(*address, *ifindex, addresses),
+            };
+            gateways.insert((*ifindex, *address), way);
         }
         gateways
     }

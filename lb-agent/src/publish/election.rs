@@ -12,7 +12,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff;
 use kube::api::{GetParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
+use lb_core::fence::{Arbiter, Doubts, Witness, identity};
 use lb_core::lease::{Election, Outcome, Record, Timing, Write};
+use lb_core::model::NodeName;
 use lb_core::time::Timestamp;
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
@@ -51,6 +53,26 @@ pub(super) struct Candidate {
     acquired: Option<MicroTime>,
     epoch: Epoch,
     terms: watch::Sender<Option<Term>>,
+    /// What the Lease says about who lives, for the fence.
+    witness: Witness,
+    fence: Fence,
+}
+
+/// The ways from and to the fence.
+#[derive(Clone, Debug)]
+pub struct Fence {
+    pub doubts: watch::Receiver<Doubts>,
+    pub arbiter: watch::Sender<Arbiter>,
+}
+
+impl Fence {
+    /// One that is never in doubt.
+    #[must_use]
+    pub fn none() -> Self {
+        let (_, doubts) = watch::channel(Doubts::default());
+        let (arbiter, _) = watch::channel(Arbiter::Unknown);
+        Self { doubts, arbiter }
+    }
 }
 
 impl Candidate {
@@ -61,9 +83,10 @@ impl Candidate {
         timing: Timing,
         epoch: Epoch,
         terms: watch::Sender<Option<Term>>,
+        fence: Fence,
     ) -> Self {
-        // Of this process alone, whatever ran here before.
-        let identity = format!("{node}_{:016x}", random::number());
+        let node = NodeName::new(node);
+        let identity = identity(&node, random::number());
         Self {
             leases: Api::namespaced(client, namespace),
             election: Election::new(&identity, timing),
@@ -72,6 +95,8 @@ impl Candidate {
             acquired: None,
             epoch,
             terms,
+            witness: Witness::new(node),
+            fence,
         }
     }
 
@@ -79,10 +104,13 @@ impl Candidate {
     pub(super) async fn run(mut self, mut give_up: oneshot::Receiver<()>) {
         let mut said = None;
         loop {
+            let doubts = self.fence.doubts.borrow_and_update().clone();
+            self.witness.doubt(doubts, clock::now());
             let failure = tokio::select! {
                 failure = self.round() => failure.err(),
                 _ = &mut give_up => break,
             };
+            self.tell_fence();
             if said != failure {
                 match &failure {
                     Some(reason) => tracing::warn!("the Lease {NAME} cannot be used: {reason}"),
@@ -90,16 +118,49 @@ impl Candidate {
                 }
                 said.clone_from(&failure);
             }
-            let pause = self.election.pause(failure.is_some(), clock::now());
-            // All agents look; not all at once.
-            let more = u64::try_from(pause.as_millis() / 8).unwrap_or(0);
-            let pause = pause - pause / 8 + Duration::from_millis(random::below(more));
+            let next = clock::instant() + self.pause(failure.is_some());
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = tokio::time::sleep_until(next) => {}
+                () = self.wait_for_doubts() => {}
                 _ = &mut give_up => break,
             }
         }
         self.release().await;
+    }
+
+    /// How long until the next round.
+    fn pause(&self, failed: bool) -> Duration {
+        let pause = self.election.pause(failed, clock::now());
+        // All agents look; not all at once.
+        let more = u64::try_from(pause.as_millis() / 8).unwrap_or(0);
+        let pause = pause - pause / 8 + Duration::from_millis(random::below(more));
+        let holds = self.election.holds(clock::now()).is_some();
+        self.witness
+            .pause(holds)
+            .map_or(pause, |hurried| hurried.min(pause))
+    }
+
+    /// Until the fence is in doubt about more than before.
+    async fn wait_for_doubts(&mut self) {
+        while self.fence.doubts.changed().await.is_ok() {
+            let doubts = self.fence.doubts.borrow_and_update().clone();
+            let hurries = self.witness.doubt(doubts, clock::now());
+            self.tell_fence();
+            if hurries {
+                return;
+            }
+        }
+        // There is no fence any more, and nobody to ask for.
+        std::future::pending::<()>().await;
+    }
+
+    fn tell_fence(&self) {
+        let finding = self.witness.finding();
+        self.fence.arbiter.send_if_modified(|last| {
+            let changed = *last != finding;
+            *last = finding;
+            changed
+        });
     }
 
     /// Looks at the Lease, and writes it if it is ours to write.
@@ -117,12 +178,14 @@ impl Candidate {
 
     async fn look(&mut self, holds: bool) -> Result<(), String> {
         // Who waits may see what a cache has; a write is refused all the same
-        // if that is old. Who holds must not be told of an older holder.
-        let parameters = if holds {
+        // if that is old. Who holds must not be told of an older holder, and who
+        // asks whether the holder lives must not be told of the past.
+        let parameters = if holds || self.witness.pause(holds).is_some() {
             GetParams::default()
         } else {
             GetParams::any()
         };
+        let began = clock::now();
         let record = match self
             .in_time(self.leases.get_with(NAME, &parameters))
             .await?
@@ -131,6 +194,7 @@ impl Candidate {
             Err(kube::Error::Api(status)) if status.is_not_found() => None,
             Err(error) => return Err(text(&error)),
         };
+        self.witness.read(record.as_ref(), began, clock::now());
         self.election.saw(record, clock::now());
         Ok(())
     }
@@ -152,6 +216,11 @@ impl Candidate {
             Ok(Err(error)) => (Outcome::Failed, Err(text(&error))),
             Err(late) => (Outcome::Failed, Err(late)),
         };
+        if let Outcome::Written(version) = &outcome
+            && write.holder == self.identity
+        {
+            self.witness.renewed(version, began);
+        }
         self.election.wrote(write, outcome, began, clock::now());
         self.announce(write.transitions == 0);
         result

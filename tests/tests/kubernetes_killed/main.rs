@@ -71,6 +71,7 @@ impl Writer {
             // Nobody is to lapse by itself.
             timing: Timing::of(Duration::from_secs(120)),
             secret: None,
+            fence: publish::Fence::none(),
         };
         let mut tasks = JoinSet::new();
         let source = kube::run(client.clone(), Scope::default(), epochs, states_out);

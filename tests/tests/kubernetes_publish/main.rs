@@ -13,6 +13,7 @@ use lb_agent::secret::{Known, Secrets};
 use lb_agent::source::State;
 use lb_agent::source::kube::{self, Scope, connect};
 use lb_core::desired::{Memo, desired};
+use lb_core::fence::{Arbiter, Doubts};
 use lb_core::lease::Timing;
 use lb_core::model::{Inputs, Links, Members, NodeName, ServiceName};
 use lb_core::problem::Problem;
@@ -54,6 +55,9 @@ struct Agent {
     secret: watch::Receiver<Known>,
     /// What its node's programs hear others claim.
     claimed: watch::Sender<Arc<BTreeSet<Problem>>>,
+    /// What its fence is in doubt about, and what the Lease says to that.
+    doubts: watch::Sender<Doubts>,
+    arbiter: watch::Receiver<Arbiter>,
 }
 
 impl Agent {
@@ -67,6 +71,8 @@ impl Agent {
         let (states_out, mut states) = watch::channel(State::default());
         let (decided_out, decided) = watch::channel(Decided::default());
         let (stop, stopped) = oneshot::channel();
+        let (doubts_out, doubts) = watch::channel(Doubts::default());
+        let (arbiter_out, arbiter) = watch::channel(Arbiter::Unknown);
         let (known, secret) = watch::channel(Known::default());
         let settings = Settings {
             node: node.to_owned(),
@@ -74,6 +80,10 @@ impl Agent {
             config_namespace: "metallb-system".to_owned(),
             timing: Timing::of(LEASE),
             secret: Some((server.folder().join(node), known)),
+            fence: publish::Fence {
+                doubts,
+                arbiter: arbiter_out,
+            },
         };
         let mut tasks = JoinSet::new();
         let client = cluster.client.clone();
@@ -110,7 +120,23 @@ impl Agent {
             stop,
             secret,
             claimed,
+            doubts: doubts_out,
+            arbiter,
         }
+    }
+
+    /// Its fence does not hear these, and that decides.
+    fn does_not_hear(&self, nodes: &[&str]) {
+        self.doubts.send_replace(Doubts {
+            unheard: nodes.iter().map(|node| NodeName::new(node)).collect(),
+            decides: true,
+        });
+    }
+
+    /// Waits until the Lease says that.
+    async fn told_by_lease(&mut self, is: impl Fn(&Arbiter) -> bool) {
+        let told = tokio::time::timeout(LIMIT, self.arbiter.wait_for(|told| is(told))).await;
+        told.expect("in time").expect("it runs");
     }
 
     /// Waits until it knows a secret that is as it should be.
@@ -389,4 +415,37 @@ async fn agents_share_a_secret_that_they_make_themselves() {
     assert_eq!(second.secret(good).await, rotated);
     let third = Agent::start(&server, "node3").await.secret(any).await;
     assert_eq!(third, rotated);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_agents_that_do_not_hear_each_other_the_lease_tells_who_lives() {
+    if !require::wanted("kubernetes") {
+        return;
+    }
+    let server = server();
+    let kubectl = server.kubectl();
+    let mut first = Agent::start(&server, "node1").await;
+    until("held", || holder(&kubectl)).await;
+    let mut second = Agent::start(&server, "node2").await;
+    let ours = |told: &Arbiter| matches!(told, Arbiter::Ours { .. });
+    let theirs = |told: &Arbiter| matches!(told, Arbiter::Theirs { .. });
+    first.does_not_hear(&["node2"]);
+    second.does_not_hear(&["node1"]);
+    first.told_by_lease(ours).await;
+    second.told_by_lease(theirs).await;
+    // They hear each other again, and then one of them is gone.
+    for agent in [&first, &second] {
+        agent.doubts.send_replace(Doubts::default());
+    }
+    second.told_by_lease(|told| *told == Arbiter::Unknown).await;
+    drop(first);
+    second.does_not_hear(&["node1"]);
+    // Nobody renews it, so it says nothing, until it has lapsed.
+    let told = second.arbiter.wait_for(|told| *told != Arbiter::Unknown);
+    let told = *tokio::time::timeout(LIMIT, told)
+        .await
+        .expect("in time")
+        .expect("it runs");
+    assert!(ours(&told), "{told:?}");
+    assert_eq!(holder(&kubectl).as_deref(), Some("node2"));
 }

@@ -33,20 +33,33 @@ impl Default for Signals {
 pub enum Gateway {
     /// There is no default route by an uplink.
     None,
-    /// It answers ARP or neighbour solicitations.
-    Answers,
+    /// It answered a question, by ARP or neighbour discovery, that was asked at
+    /// that moment.
+    Answers {
+        asked: Timestamp,
+    },
     Silent,
 }
 
 /// The Lease in the API server, which one agent holds at a time.
 #[derive(Clone, Debug, Copy, PartialEq, Eq)]
 pub enum Arbiter {
-    /// There is no API server, or it cannot be reached.
+    /// There is no API server, it cannot be reached, or nobody renews it.
     Unknown,
-    /// This node holds it, or one that it hears: until then.
+    /// This node has just renewed it, or one that it hears: until then.
     Ours { until: Timestamp },
-    /// A node that is not heard holds it.
-    Theirs,
+    /// A node that is not heard has, so it lives: until then.
+    Theirs { until: Timestamp },
+}
+
+/// What a node has to find out, as agents alone do not say enough.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Doubts {
+    /// Agents that are not heard.
+    pub unheard: BTreeSet<NodeName>,
+    /// A majority has not acknowledged this node for long: what else there is to
+    /// know is about to decide.
+    pub decides: bool,
 }
 
 /// What a node may do, and why.
@@ -132,7 +145,7 @@ impl fmt::Display for Lapse {
             Self::Listening => "it waits whether others are heard",
             Self::Opposed => "other nodes announce its VIPs, and it has no majority of agents",
             Self::LeaseElsewhere => {
-                "only half of the agents or less are heard, and one that is not holds the Lease"
+                "only half of the agents or less are heard, and one that is not renews the Lease"
             }
             Self::GatewaySilent => {
                 "only half of the agents or less are heard, and the gateway does not answer"
@@ -164,6 +177,19 @@ impl Fence {
         }
     }
 
+    /// What is to be asked of others than agents, in time for it to be known
+    /// when it decides.
+    #[must_use]
+    pub fn doubts(&self, now: Timestamp) -> Doubts {
+        let silent = self.peers.iter().filter(|(_, peer)| peer.silent);
+        let soon = now + self.timing.lease / 2;
+        let backed = self.majority_until().is_some_and(|until| soon < until);
+        Doubts {
+            unheard: silent.map(|(node, _)| node.clone()).collect(),
+            decides: self.open && !self.peers.is_empty() && !backed,
+        }
+    }
+
     /// All agents, and the least number that is more than half of them.
     pub(super) fn counts(&self) -> (usize, usize) {
         let all = self.peers.len() + 1;
@@ -172,7 +198,9 @@ impl Fence {
 
     fn stand(&self, now: Timestamp) -> Result<(Standing, Timestamp), Lapse> {
         let lease = self.timing.lease;
-        if !self.open {
+        // The kernel may have what a process before this one took over, and who
+        // had that may be back.
+        if !self.open || !self.mended {
             return Err(Lapse::Starting);
         }
         if !self.signals.carrier {
@@ -202,14 +230,16 @@ impl Fence {
         }
         let half = heard * 2 == all;
         match (self.signals.arbiter, self.signals.gateway) {
-            (Arbiter::Theirs, _) => Err(Lapse::LeaseElsewhere),
-            (Arbiter::Ours { until }, _) if half => {
+            (Arbiter::Theirs { until }, _) if now < until => Err(Lapse::LeaseElsewhere),
+            (Arbiter::Ours { until }, _) if half && now < until => {
                 Ok((Standing::Arbitrated, until.min(now + lease)))
             }
-            (_, Gateway::Answers) => Ok((Standing::Alone, now + lease)),
+            (_, Gateway::Answers { asked }) if now < asked + lease => {
+                Ok((Standing::Alone, asked + lease))
+            }
             (_, Gateway::None) if half => Ok((Standing::Alone, now + lease)),
-            (_, Gateway::Silent) => Err(Lapse::GatewaySilent),
             (_, Gateway::None) => Err(Lapse::Minority),
+            (_, Gateway::Silent | Gateway::Answers { .. }) => Err(Lapse::GatewaySilent),
         }
     }
 

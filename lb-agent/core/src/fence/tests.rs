@@ -1,5 +1,3 @@
-mod simulation;
-
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -7,7 +5,8 @@ use core::time::Duration;
 use proptest::prelude::*;
 
 use super::{
-    Arbiter, DecodeError, Fence, Gateway, Lapse, Output, Renewal, Signals, Stamp, Standing, Timing,
+    Arbiter, DecodeError, Doubts, Fence, Gateway, Lapse, Output, Renewal, Signals, Stamp, Standing,
+    Timing,
 };
 use crate::model::NodeName;
 use crate::time::Timestamp;
@@ -175,10 +174,13 @@ fn without_a_majority_other_signs_decide() {
     };
     check_signals(two, unplugged, lapsed(Lapse::NoCarrier));
     let gateway = |gateway| Signals { gateway, ..plain };
-    check_signals(two, gateway(Gateway::Answers), Standing::Alone);
+    let answers = Gateway::Answers { asked: at(2400) };
+    let stale = Gateway::Answers { asked: at(2100) };
+    check_signals(two, gateway(answers), Standing::Alone);
+    check_signals(two, gateway(stale), lapsed(Lapse::GatewaySilent));
     check_signals(two, gateway(Gateway::Silent), lapsed(Lapse::GatewaySilent));
     check_signals(two, plain, Standing::Alone);
-    check_signals(three, gateway(Gateway::Answers), Standing::Alone);
+    check_signals(three, gateway(answers), Standing::Alone);
     check_signals(
         three,
         gateway(Gateway::Silent),
@@ -187,18 +189,73 @@ fn without_a_majority_other_signs_decide() {
     check_signals(three, plain, lapsed(Lapse::Minority));
     let arbiter = |arbiter| Signals {
         arbiter,
-        gateway: Gateway::Answers,
+        gateway: answers,
         carrier: true,
     };
     let ours = Arbiter::Ours { until: at(60_000) };
     check_signals(two, arbiter(ours), Standing::Arbitrated);
-    check_signals(two, arbiter(Arbiter::Theirs), lapsed(Lapse::LeaseElsewhere));
+    let theirs = |ms| Arbiter::Theirs { until: at(ms) };
+    let elsewhere = lapsed(Lapse::LeaseElsewhere);
+    check_signals(two, arbiter(theirs(60_000)), elsewhere);
     check_signals(three, arbiter(ours), Standing::Alone);
-    check_signals(
-        three,
-        arbiter(Arbiter::Theirs),
-        lapsed(Lapse::LeaseElsewhere),
+    check_signals(three, arbiter(theirs(60_000)), elsewhere);
+    check_signals(two, arbiter(theirs(2400)), Standing::Alone);
+    let lately = Arbiter::Ours { until: at(2400) };
+    check_signals(two, arbiter(lately), Standing::Alone);
+}
+
+#[test]
+fn what_a_gateway_proves_lasts_as_long_as_what_an_agent_does() {
+    let mut cluster = Cluster::new(&["a", "b"]);
+    let asked = at(2400);
+    let gateway = Gateway::Answers { asked };
+    let signals = Signals {
+        gateway,
+        ..Signals::default()
+    };
+    cluster.signals("a", signals);
+    cluster.cut(&["b"]);
+    cluster.run_ms(500);
+    assert_eq!(answers_until(&cluster, "a"), asked + TIMING.lease);
+}
+
+#[test]
+fn others_are_asked_in_time_and_only_in_doubt() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    let doubts = |cluster: &Cluster| {
+        let fence = &cluster.fences[&NodeName::new("a")];
+        fence.doubts(at(cluster.now_ms))
+    };
+    cluster.run_ms(1000);
+    assert_eq!(doubts(&cluster), Doubts::default());
+    cluster.cut(&["c"]);
+    cluster.run_ms(1000);
+    let one_is_gone = Doubts {
+        unheard: names(&["c"]),
+        decides: false,
+    };
+    assert_eq!(doubts(&cluster), one_is_gone);
+    cluster.cut(&["b", "c"]);
+    let mut asked_ms = 0;
+    while !doubts(&cluster).decides {
+        cluster.run_ms(1);
+        asked_ms += 1;
+    }
+    assert!(
+        asked_ms < 250,
+        "{asked_ms} ms: answers are to be there by 370"
     );
+    cluster.run_ms(300 - asked_ms);
+    let answers = Gateway::Answers {
+        asked: at(cluster.now_ms),
+    };
+    let signals = Signals {
+        gateway: answers,
+        ..Signals::default()
+    };
+    cluster.signals("a", signals);
+    cluster.run_ms(80);
+    assert_eq!(cluster.standing("a"), Standing::Alone);
 }
 
 #[test]
@@ -207,7 +264,37 @@ fn who_starts_answers_nothing_before_it_knows_who_is_there() {
     let standing = |fence: &Fence, ms| fence.expiry(at(ms)).standing;
     assert_eq!(standing(&fence, 9000), Standing::Lapsed(Lapse::Starting));
     fence.peers(&BTreeMap::new(), at(9000));
-    assert_eq!(standing(&fence, 9000), Standing::Sole);
+    let starting = Standing::Lapsed(Lapse::Starting);
+    assert_eq!(standing(&fence, 9000), starting, "nor what its kernel has");
+    fence.applied(&BTreeSet::new(), at(9100));
+    assert_eq!(standing(&fence, 9100), Standing::Sole);
+}
+
+#[test]
+fn an_election_that_is_overtaken_does_not_hide_what_the_next_one_takes() {
+    let mut cluster = Cluster::new(&["a", "b", "c"]);
+    cluster.cut(&["c"]);
+    cluster.run_ms(1000);
+    let now = at(cluster.now_ms);
+    let a = cluster.fences.get_mut(&NodeName::new("a")).unwrap();
+    assert_eq!(a.take(), names(&["c"]));
+    // The kernel gets what was elected before that, and then c is heard again.
+    a.applied(&names(&[]), now);
+    cluster.cut(&[]);
+    let acknowledges = |cluster: &mut Cluster, ms| {
+        let now = at(ms);
+        let a = cluster.fences.get_mut(&NodeName::new("a")).unwrap();
+        a.handle_timeout(now);
+        let said = core::iter::from_fn(|| a.poll_output());
+        let to_c = said.filter(|Output::Send(to, _)| to.as_str() == "c").last();
+        let Some(Output::Send(_, renewal)) = to_c else {
+            panic!("it is told something");
+        };
+        assert!(renewal.gone.contains(&NodeName::new("c")));
+        renewal.acknowledges
+    };
+    let ms = cluster.now_ms + 100;
+    assert!(!acknowledges(&mut cluster, ms), "its VIPs may be a's");
 }
 
 #[test]
@@ -326,6 +413,7 @@ fn who_has_no_majority_yields_to_announcements() {
 #[test]
 fn acknowledgements_of_an_earlier_process_do_not_count() {
     let mut fence = Fence::new(NodeName::new("a"), 2, TIMING, at(1000));
+    fence.applied(&BTreeSet::new(), at(1000));
     let peers = [(NodeName::new("b"), None)];
     fence.peers(&peers.into(), at(1000));
     let renewal = |boot, sent| Renewal {

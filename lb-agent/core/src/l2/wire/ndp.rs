@@ -11,6 +11,9 @@ const ADVERTISEMENT: u8 = 136;
 const OVERRIDE: u8 = 0x20;
 /// Option "target link-layer address" (§4.6.1), 8 bytes.
 const TARGET_LINK_LAYER: [u8; 2] = [2, 1];
+/// Option "source link-layer address" (§4.6.1), 8 bytes.
+const SOURCE_LINK_LAYER: [u8; 2] = [1, 1];
+const ETHERTYPE: [u8; 2] = [0x86, 0xdd];
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ICMPV6: u8 = 58;
 
@@ -31,6 +34,35 @@ pub fn duplicate_address_detection(vip: Ipv6Addr, mac: Mac) -> Vec<u8> {
     frame(mac, Ipv6Addr::UNSPECIFIED, solicited_node(vip), message)
 }
 
+/// Asks for `target` (§7.2.2), whose MAC is known and to be confirmed (§7.3.3),
+/// or not known.
+#[must_use]
+pub fn solicitation(target: Ipv6Addr, known: Option<Mac>, mac: Mac, own: Ipv6Addr) -> Vec<u8> {
+    let mut message = message(SOLICITATION, 0, target);
+    message.extend_from_slice(&SOURCE_LINK_LAYER);
+    message.extend_from_slice(&mac);
+    match known {
+        Some(known) => frame_to(known, mac, own, target, message),
+        None => frame(mac, own, solicited_node(target), message),
+    }
+}
+
+/// Who answers in this frame; none: nobody does. Only whoever is on the link can
+/// send it with this hop limit (§7.1.2).
+#[must_use]
+pub fn who_answers(frame: &[u8]) -> Option<Ipv6Addr> {
+    let ip = frame.get(12..)?.strip_prefix(&ETHERTYPE)?;
+    let [ICMPV6, 255] = ip.get(6..8)? else {
+        return None;
+    };
+    let message = ip.get(40..)?;
+    let [ADVERTISEMENT, 0] = message.get(..2)? else {
+        return None;
+    };
+    let target: [u8; 16] = message.get(8..24)?.try_into().ok()?;
+    Some(target.into())
+}
+
 /// The group of all addresses with these last three bytes (RFC 4291 §2.7.1).
 #[must_use]
 pub fn solicited_node(address: Ipv6Addr) -> Ipv6Addr {
@@ -47,19 +79,25 @@ fn message(kind: u8, flags: u8, target: Ipv6Addr) -> Vec<u8> {
     message
 }
 
-/// To a group, with the hop limit that neighbour discovery asks for (§7.1).
-fn frame(mac: Mac, src: Ipv6Addr, dst: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
+/// To a group.
+fn frame(mac: Mac, src: Ipv6Addr, dst: Ipv6Addr, message: Vec<u8>) -> Vec<u8> {
+    let [.., a, b, c, d] = dst.octets();
+    // RFC 2464 §7.
+    frame_to([0x33, 0x33, a, b, c, d], mac, src, dst, message)
+}
+
+/// With the hop limit that neighbour discovery asks for (§7.1).
+fn frame_to(to: Mac, mac: Mac, src: Ipv6Addr, dst: Ipv6Addr, mut message: Vec<u8>) -> Vec<u8> {
     let length = u16::try_from(message.len()).unwrap_or(0);
     let checksum = checksum(src, dst, length, &message);
     if let Some(place) = message.get_mut(2..4) {
         place.copy_from_slice(&checksum.to_be_bytes());
     }
-    let [.., a, b, c, d] = dst.octets();
     let mut frame = Vec::with_capacity(86);
-    // The MAC of a group (RFC 2464 §7).
-    frame.extend_from_slice(&[0x33, 0x33, a, b, c, d]);
+    frame.extend_from_slice(&to);
     frame.extend_from_slice(&mac);
-    frame.extend_from_slice(&[0x86, 0xdd, 0x60, 0, 0, 0]);
+    frame.extend_from_slice(&ETHERTYPE);
+    frame.extend_from_slice(&[0x60, 0, 0, 0]);
     frame.extend_from_slice(&length.to_be_bytes());
     frame.extend_from_slice(&[ICMPV6, 255]);
     frame.extend_from_slice(&src.octets());
