@@ -6,16 +6,16 @@
 //! - **Who is there.** A node is down when nobody has heard of it for as long as
 //!   one's patience: neither this node, which asks for an answer again and again
 //!   from half a period of silence on, nor any other that it asked.
-//! - **Fencing.** An echo proves that a peer had what was said at a moment of
-//!   this node's own clock ([`Output::Acked`]). Who is patient for longer than
-//!   that proof is good for, does not take over too early.
+//! - **Leaving.** An echo proves that a peer had what was said at a moment of
+//!   this node's own clock: who goes knows who has heard of it. (The fence needs
+//!   more than that, and has renewals of its own.)
 //! - **No replays.** A run of an agent is believed once it has echoed what was
 //!   said to it a moment ago (`crate::seal`).
 //!
 //! Why not SWIM (the crate `foca`): one probe of one random member each period
 //! leaves a dead one unprobed for k periods with a probability of e^-k, so
 //! that bounds of 0.4 s would take periods of 40 ms or less, and suspicion on
-//! top; and a round trip with every peer is needed for fencing anyway.
+//! top; and a round trip with every peer is needed by those who leave anyway.
 //!
 //! What it costs grows with the number of peers, so from [`BEATS_MAX`] a second
 //! on, beats become rarer and patience longer.
@@ -29,7 +29,6 @@ use core::time::Duration;
 
 use crate::model::{Members, NodeName};
 use crate::seal::{NodeId, Standing};
-use crate::time::Timestamp;
 
 mod cluster;
 mod peer;
@@ -123,8 +122,6 @@ pub enum Output {
         address: IpAddr,
         payload: Vec<u8>,
     },
-    /// A peer had what was sent at that moment.
-    Acked { node: NodeName, sent_at: Timestamp },
     /// They differ from those before.
     Members(Members),
     /// This node leaves, and all who are there have acted on it.

@@ -158,7 +158,8 @@ fn absent(
         MemberState::Down if free.is_none() && member.returns_by.is_none() => {
             Some(NotCandidate::Down)
         }
-        MemberState::Leaving if member.returns_by.is_none() => Some(NotCandidate::Leaving),
+        // One that was to be back and is late has VIPs until the fence says so.
+        MemberState::Leaving if member.left => Some(NotCandidate::Leaving),
         _ if !member.programmed => Some(NotCandidate::NotProgrammed),
         _ if !member.uplinks_up => Some(NotCandidate::NoCarrier),
         _ => None,

@@ -405,8 +405,6 @@ impl Peers {
                 } => {
                     self.seal.confirm(sender, boot, counter);
                 }
-                // The fence has renewals of its own.
-                Output::Acked { .. } => {}
                 Output::Members(members) => self.tell(members),
                 Output::Released => {
                     self.released = true;

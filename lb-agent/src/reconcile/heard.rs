@@ -25,7 +25,7 @@ pub(super) fn leaving(members: &Members) -> BTreeSet<NodeName> {
     let leaving = members
         .by_node
         .iter()
-        .filter(|(_, member)| member.state == MemberState::Leaving && member.returns_by.is_none());
+        .filter(|(_, member)| member.state == MemberState::Leaving && member.left);
     leaving.map(|(node, _)| node.clone()).collect()
 }
 

@@ -115,6 +115,7 @@ impl Cluster {
             self.own.state = MemberState::Leaving;
             self.own.since = now;
             self.own.returns_by = returns_in.map(|time| now + time);
+            self.own.left = returns_in.is_none();
             self.changed = true;
             self.beat_all(now);
         }
@@ -211,7 +212,6 @@ impl Cluster {
         let Some(peer) = self.peers.get_mut(&sender) else {
             return;
         };
-        let node = peer.name.clone();
         let direct = peer.known.as_mut().and_then(|known| known.direct.as_mut());
         let Some(direct) = direct else {
             return;
@@ -223,7 +223,6 @@ impl Cluster {
         direct.acked = Some(sent_at);
         let held = Duration::from_micros(echo.held_us.into());
         direct.round_trip = Some(now.since(sent_at).saturating_sub(held));
-        self.outputs.push_back(Output::Acked { node, sent_at });
     }
 
     /// Harmless when early.
@@ -458,8 +457,14 @@ impl Cluster {
             .get_mut(&by)
             .map(|peer| core::mem::take(&mut peer.asked));
         let answer = |id: NodeId| {
-            let direct = self.peers.get(&id)?.direct()?;
-            let age = now.since(direct.at);
+            let peer = self.peers.get(&id)?;
+            let direct = peer.direct()?;
+            // Who has just started is to count with one that will be back.
+            let age = if peer.is_excused(now) {
+                Duration::ZERO
+            } else {
+                now.since(direct.at)
+            };
             let age = Some(age).filter(|age| *age < self.timing.patience)?;
             Some((id, u16::try_from(age.as_millis()).ok()?))
         };

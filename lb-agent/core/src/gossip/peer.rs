@@ -112,6 +112,13 @@ impl Peer {
         )
     }
 
+    /// Whether it said that it comes back, and is not late yet.
+    pub(super) fn is_excused(&self, now: Timestamp) -> bool {
+        let known = self.known.as_ref();
+        let by = known.and_then(|known| known.member.returns_by);
+        by.is_some_and(|by| now < by)
+    }
+
     /// Whether this node itself has not heard it for too long.
     pub(super) fn is_silent(&self, timing: Timing, now: Timestamp) -> bool {
         self.direct()

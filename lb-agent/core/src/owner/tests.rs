@@ -268,6 +268,10 @@ fn who_is_not_there_does_not_own_and_says_why() {
         uplinks_up: false,
         ..alive.clone()
     };
+    let leaves = Member {
+        left: true,
+        ..member(MemberState::Leaving)
+    };
     let restarts = Member {
         returns_by: Some(crate::time::Timestamp::default()),
         ..member(MemberState::Leaving)
@@ -276,11 +280,10 @@ fn who_is_not_there_does_not_own_and_says_why() {
         (Some(alive), None),
         (Some(member(MemberState::Suspect)), None),
         (Some(member(MemberState::Down)), Some(NotCandidate::Down)),
-        (
-            Some(member(MemberState::Leaving)),
-            Some(NotCandidate::Leaving),
-        ),
+        (Some(leaves), Some(NotCandidate::Leaving)),
         (Some(restarts), None),
+        // Late, and perhaps still answering: for the fence to judge.
+        (Some(member(MemberState::Leaving)), None),
         (Some(unprogrammed), Some(NotCandidate::NotProgrammed)),
         (Some(unplugged), Some(NotCandidate::NoCarrier)),
         (None, Some(NotCandidate::NoAgent)),

@@ -322,6 +322,7 @@ impl Network {
         }
         while let Some(datagram) = self.nodes[node].inbox.pop_front() {
             if let Some(received) = self.open(node, &datagram) {
+                self.note_echo(node, datagram.from, &received);
                 let agent = self.nodes[node].agent.as_mut().expect("it runs");
                 agent.handle_beat(received, now);
                 self.drain(node);
@@ -332,6 +333,22 @@ impl Network {
             agent.handle_timeout(now);
         }
         self.drain(node);
+    }
+
+    /// The sender had this node's beat of that moment.
+    fn note_echo(&mut self, node: usize, from: usize, received: &Received) {
+        let it = &mut self.nodes[node];
+        let known = received.standing == Standing::Confirmed;
+        let echo = received
+            .beat
+            .echo
+            .filter(|echo| known && echo.boot == it.boot);
+        if let Some(echo) = echo {
+            let sent_at = Timestamp::from_micros(echo.sent_us);
+            assert!(sent_at <= self.now);
+            let acked = it.acked.entry(from).or_default();
+            *acked = sent_at.max(*acked);
+        }
     }
 
     /// As `lb_core::seal` would, without its ciphers.
@@ -379,14 +396,6 @@ impl Network {
                     if let Some(before) = it.confirmed.insert(from, boot) {
                         it.retired.insert(before);
                     }
-                }
-                Output::Acked {
-                    node: peer,
-                    sent_at,
-                } => {
-                    assert!(sent_at <= self.now);
-                    let peer = self.number(NodeId::of(&peer));
-                    self.nodes[node].acked.insert(peer, sent_at);
                 }
                 Output::Members(members) => self.changed(node, members),
                 Output::Released => self.nodes[node].released = true,
