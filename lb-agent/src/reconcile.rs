@@ -156,6 +156,8 @@ pub struct Reconciler {
     /// What the file of VIPs says, and was made of.
     vips: Vips,
     vips_of: Option<said::VipsOf>,
+    /// What routers were told of.
+    told_of: Option<routers::ToldOf>,
     retry: Duration,
     /// What the source said last; the inputs' facts are of it.
     said: State,
@@ -236,6 +238,7 @@ impl Reconciler {
             addresses: None,
             vips: Vips::default(),
             vips_of: None,
+            told_of: None,
             retry: RETRY,
             said: State::default(),
             secret_failure: None,

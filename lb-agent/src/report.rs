@@ -16,7 +16,9 @@ use crate::driver::channel;
 use crate::source::Watch;
 
 pub mod addresses;
+mod file;
 pub mod routers;
+pub mod routes;
 pub mod vips;
 
 /// The state of a running agent.
@@ -81,8 +83,10 @@ pub fn default_folder(bpffs: &Path) -> PathBuf {
     Path::new("/run/lb-agent").join(name)
 }
 
+const FILE: &str = "status.json";
+
 fn file(folder: &Path) -> PathBuf {
-    folder.join("status.json")
+    folder.join(FILE)
 }
 
 impl Report {
@@ -100,10 +104,7 @@ impl Report {
 
     /// Whole, by rename.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = folder.join("status.json.new");
-        fs::write(&new, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(new, file(folder))
+        file::write(folder, FILE, self)
     }
 
     /// What the agent that runs now says; none if none runs.

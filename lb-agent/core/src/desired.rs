@@ -4,7 +4,7 @@
 //! it is called. What it computes for one service depends on that service, on
 //! its slices and on the nodes alone, so it is kept in a [`Memo`] together
 //! with these, and taken again as long as they are equal; likewise what all
-//! services have together. Nothing else is remembered: with an empty memo the
+//! services have together, and what routers are told. Nothing else is remembered: with an empty memo the
 //! result is the same.
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -30,7 +30,7 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-pub use bgp::{BgpPeer, BgpPeers, Prefix};
+pub use bgp::{BgpPeer, BgpPeers, Prefix, Prefixes, Untold, Why};
 pub use memo::Memo;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +47,8 @@ pub struct Desired {
     pub absent: Arc<Absent>,
     /// The routers that this node has sessions with, and what they are told.
     pub bgp: BgpPeers,
+    /// The addresses that this node tells none of its routers.
+    pub untold: Arc<Vec<Untold>>,
     /// Sorted, each once.
     pub problems: Vec<Problem>,
 }
@@ -138,12 +140,13 @@ pub fn desired(inputs: &Inputs, memo: &mut Memo) -> Desired {
     refusals(&assignment, &mut problems);
     let refused = inputs.facts.config.refused.iter().cloned();
     problems.extend(refused.map(|refused| Problem::ConfigurationRefused { refused }));
-    let bgp = bgp::peers(inputs, &assignment, &merged.vips, &mut problems);
+    let told = memo.bgp();
     problems.sort_unstable();
     problems.dedup();
     Desired {
         vips: merged.vips.clone(),
-        bgp,
+        bgp: told.peers.clone(),
+        untold: told.untold.clone(),
         frontends: merged.frontends.clone(),
         local: merged.local.clone(),
         peers,

@@ -132,7 +132,7 @@ pub(super) fn of_routers(text: &mut Text, Routers { routers }: &Routers) {
         "corten_bgp_announced_prefixes_total",
         Kind::Gauge,
         "Prefixes that the peer was told.",
-        &|router| number(router.routes.len()),
+        &|router| number(router.told),
     );
     family(
         "corten_bgp_pending_prefixes_total",

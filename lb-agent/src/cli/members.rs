@@ -39,12 +39,7 @@ impl MembersCommand {
                  for its port"
             );
         };
-        if self.output.is_json() {
-            output::json(&report)?;
-        } else {
-            print(&report);
-        }
-        Ok(ExitCode::SUCCESS)
+        self.output.answer(&report, print)
     }
 }
 

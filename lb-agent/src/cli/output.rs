@@ -1,6 +1,7 @@
 //! Answers as tables for people and as JSON for programs.
 
 use std::io::Write as _;
+use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -22,6 +23,22 @@ pub(super) enum Format {
 impl Output {
     pub(super) fn is_json(self) -> bool {
         self.output == Format::Json
+    }
+}
+
+impl Output {
+    /// The answer of a command that has one: as JSON, or by `print`.
+    pub(super) fn answer<T: Serialize>(
+        self,
+        answer: &T,
+        print: impl FnOnce(&T),
+    ) -> anyhow::Result<ExitCode> {
+        if self.is_json() {
+            json(answer)?;
+        } else {
+            print(answer);
+        }
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -79,12 +79,7 @@ impl Pools {
                 anyhow::bail!("there is no pool {wanted}");
             }
         }
-        if self.output.is_json() {
-            output::json(&answer)?;
-        } else {
-            print(&answer);
-        }
-        Ok(ExitCode::SUCCESS)
+        self.output.answer(&answer, print)
     }
 }
 

@@ -52,15 +52,12 @@ impl ListVips {
             known.vips.retain(|row| row.vip == vip.to_canonical());
             anyhow::ensure!(!known.vips.is_empty(), "{vip} is no VIP");
         }
-        if self.output.is_json() {
-            output::json(&known.vips)?;
-        } else {
-            print(&known.vips);
-            if let (Some(_), [row]) = (self.vip, &known.vips[..]) {
+        self.output.answer(&known.vips, |rows| {
+            print(rows);
+            if let (Some(_), [row]) = (self.vip, &rows[..]) {
                 print_nodes(row);
             }
-        }
-        Ok(ExitCode::SUCCESS)
+        })
     }
 }
 

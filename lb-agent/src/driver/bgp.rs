@@ -27,16 +27,17 @@ use std::time::Duration;
 use lb_core::bgp::peer::Stop;
 use lb_core::bgp::rib::Routes;
 use lb_core::config::{Password, Peer, PeerEnd};
-use lb_core::desired::BgpPeer;
+use lb_core::desired::{BgpPeer, Untold};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::bfd::{self, Want};
 use crate::report::routers::{BfdRow, Router, Routers};
+use crate::report::routes::{OfPeer, ToldOf};
 use finder::Neighbour;
 use listener::{Accepted, Listener};
-use speaker::{Orders, Outbox, Speaker};
+use speaker::{Orders, Outbox, Said, Speaker};
 
 /// The statuses are written at most this often.
 const SAY_EVERY: Duration = Duration::from_millis(200);
@@ -54,15 +55,23 @@ pub struct Settings {
     pub run_folder: PathBuf,
 }
 
-/// The sessions that there should be, by the peers' names. None: not known yet,
-/// and nobody is called before it is.
-pub type Wanted = Option<Arc<BTreeMap<String, Session>>>;
+/// None: not known yet, and nobody is called before it is.
+pub type Wanted = Option<Arc<Sessions>>;
+
+/// The sessions that there should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sessions {
+    /// By the peers' names.
+    pub by_peer: BTreeMap<String, Session>,
+    /// The addresses that nobody is to be told of, for people.
+    pub untold: Arc<Vec<Untold>>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     pub peer: Arc<BgpPeer>,
     /// Those of its prefixes that this node serves already.
-    pub routes: Arc<Routes>,
+    pub routes: Routes,
 }
 
 /// Asks all sessions to end; whoever waits for the driver sees when they have.
@@ -87,7 +96,10 @@ struct Driver {
     /// Dropped by no speaker: closed never.
     outbox: Outbox,
     told: watch::Sender<Arc<Routers>>,
-    routers: BTreeMap<String, Router>,
+    said: BTreeMap<String, Said>,
+    untold: Arc<Vec<Untold>>,
+    /// What the file of routes is made of; none: it is to be written.
+    told_of: Option<ToldOf>,
     listener: Option<Listener>,
     bfd: bfd::Handle,
     /// The sessions that were wanted when the agent started are those that it
@@ -113,7 +125,9 @@ pub async fn run(
         speakers: JoinSet::new(),
         outbox: Outbox { status, found },
         told,
-        routers: BTreeMap::new(),
+        said: BTreeMap::new(),
+        untold: Arc::default(),
+        told_of: None,
         bfd,
         first: true,
     };
@@ -166,12 +180,14 @@ async fn accept(listener: Option<&mut Listener>) -> Accepted {
 }
 
 impl Driver {
-    fn want(&mut self, wanted: &BTreeMap<String, Session>) {
+    fn want(&mut self, Sessions { by_peer, untold }: &Sessions) {
+        self.untold.clone_from(untold);
+        let wanted = by_peer;
         let gone = |name: &String| !wanted.contains_key(name);
         let gone: Vec<String> = self.running.keys().filter(|n| gone(n)).cloned().collect();
         for name in gone {
             self.end(&name, Stop::Deconfigured);
-            self.routers.remove(&name);
+            self.said.remove(&name);
         }
         for (name, session) in wanted {
             let known = self.running.get(name);
@@ -290,9 +306,9 @@ impl Driver {
         }
     }
 
-    fn hear(&mut self, status: Router) {
-        if self.running.contains_key(&status.name) {
-            self.routers.insert(status.name.clone(), status);
+    fn hear(&mut self, said: Said) {
+        if self.running.contains_key(&said.router.name) {
+            self.said.insert(said.router.name.clone(), said);
         }
     }
 
@@ -319,7 +335,7 @@ impl Driver {
     /// For the CLI, metrics, and whoever writes to the cluster.
     fn say(&mut self) {
         let found = self.bfd.found.borrow().clone();
-        let with_bfd = |(name, router): (&String, &Router)| {
+        let with_bfd = |(name, said): (&String, &Said)| {
             let running = self.running.get(name)?;
             let profile = running.peer.bfd.as_ref();
             let bfd = profile.map(|profile| {
@@ -328,17 +344,47 @@ impl Driver {
             });
             Some(Router {
                 bfd,
-                ..router.clone()
+                ..said.router.clone()
             })
         };
         let routers = Arc::new(Routers {
-            routers: self.routers.iter().filter_map(with_bfd).collect(),
+            routers: self.said.iter().filter_map(with_bfd).collect(),
         });
         let folder = &self.settings.run_folder;
         if let Err(error) = routers.write(folder) {
             tracing::warn!(folder = %folder.display(), %error, "cannot write about routers");
         }
         self.told.send_replace(routers);
+        self.say_routes();
+    }
+
+    fn say_routes(&mut self) {
+        let of_peer = |(name, running): (&String, &Running)| {
+            let said = self.said.get(name);
+            let of_peer = OfPeer {
+                prefixes: running.peer.prefixes.clone(),
+                routes: running.orders.borrow().routes.clone(),
+                rib: said.map(|said| said.rib.clone()).unwrap_or_default(),
+                established: said.is_some_and(|said| said.router.established),
+                leaving: running.peer.leaving,
+            };
+            (name.clone(), of_peer)
+        };
+        let of = ToldOf {
+            peers: self.running.iter().map(of_peer).collect(),
+            untold: self.untold.clone(),
+        };
+        if self.told_of.as_ref() == Some(&of) {
+            return;
+        }
+        let folder = &self.settings.run_folder;
+        match of.write(folder) {
+            Ok(()) => self.told_of = Some(of),
+            Err(error) => {
+                self.told_of = None;
+                tracing::warn!(folder = %folder.display(), %error, "cannot write what routers know");
+            }
+        }
     }
 
     /// Those that agreed on a graceful restart keep their routes: the data

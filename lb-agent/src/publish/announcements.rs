@@ -43,7 +43,7 @@ pub(super) fn bgp(decided: &Decided) -> Told {
     let mut told = Told::new();
     for (name, peer) in &decided.bgp {
         let prefixes = peer.prefixes.values();
-        for service in prefixes.flat_map(|prefix| &prefix.services) {
+        for (service, _) in prefixes.flat_map(|prefix| &*prefix.holders) {
             let peers = told.entry(service.clone()).or_default();
             peers.insert(name.clone());
         }

@@ -3,15 +3,18 @@
 //! pools` and `lb-agent services`. What the last agent wrote stays when it has
 //! gone.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use lb_core::config::{Configuration, Pool};
 use lb_core::ipam::{Allocation, Assignment, PoolUse};
 use lb_core::model::ServiceName;
 use serde::{Deserialize, Serialize};
+
+use super::file;
+
+const FILE: &str = "addresses.json";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Addresses {
@@ -52,10 +55,6 @@ pub struct RefusalRow {
     pub text: String,
 }
 
-fn file(folder: &Path) -> PathBuf {
-    folder.join("addresses.json")
-}
-
 impl Addresses {
     #[must_use]
     pub fn new(config: Option<&Configuration>, assignment: &Assignment) -> Self {
@@ -75,28 +74,18 @@ impl Addresses {
 
     /// Whole, by rename.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = folder.join("addresses.json.new");
-        fs::write(&new, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(new, file(folder))
+        file::write(folder, FILE, self)
     }
 
     /// What the agent that runs now, or the last one, has worked out; none
     /// before the first one has.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
-        match fs::read(file(folder)) {
-            Ok(text) => serde_json::from_slice(&text).map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        file::read(folder, FILE)
     }
 
     /// There is nothing any more that they are the addresses of.
     pub fn remove(folder: &Path) -> io::Result<()> {
-        match fs::remove_file(file(folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        file::remove(folder, FILE)
     }
 }
 
@@ -172,6 +161,6 @@ mod tests {
         Addresses::remove(&folder).unwrap();
         Addresses::remove(&folder).unwrap();
         assert_eq!(Addresses::read(&folder).unwrap(), None);
-        fs::remove_dir(&folder).unwrap();
+        std::fs::remove_dir(&folder).unwrap();
     }
 }

@@ -1,21 +1,22 @@
 //! How the sessions with routers are: a file of its own, read by `lb-agent
 //! bgp`. What the last agent wrote stays when it has gone.
 
-use std::fs;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use lb_core::bfd::State;
 use lb_core::bgp::connection::Both;
 use lb_core::bgp::peer::{self, Status};
-use lb_core::bgp::rib::Route;
 use lb_core::config::{BfdProfile, Peer, PeerEnd, RemoteAs};
 use lb_core::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::file;
 use crate::driver::bfd::Found;
+
+const FILE: &str = "routers.json";
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Routers {
@@ -44,11 +45,11 @@ pub struct Router {
     pub hold_s: Option<u64>,
     /// Sessions that were lost.
     pub flaps: u64,
-    /// What it was told.
-    pub routes: Vec<RouteRow>,
-    /// And what not, and why.
-    pub withheld: Vec<WithheldRow>,
-    /// What waits for a session.
+    /// Prefixes that it was told; [`super::routes`] has which.
+    pub told: usize,
+    /// Those that cannot be told in this session.
+    pub withheld: usize,
+    /// Those that wait for a session.
     pub pending: usize,
     pub messages: Messages,
     /// None: the peer has no profile.
@@ -87,19 +88,6 @@ pub struct LastError {
     pub text: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RouteRow {
-    pub prefix: String,
-    pub local_pref: Option<u32>,
-    pub communities: Vec<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WithheldRow {
-    pub prefix: String,
-    pub reason: String,
-}
-
 /// Since the peer was configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Messages {
@@ -127,28 +115,15 @@ impl From<Both> for Count {
     }
 }
 
-fn file(folder: &Path) -> PathBuf {
-    folder.join("routers.json")
-}
-
 impl Routers {
     /// Whole, by rename.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = folder.join("routers.json.new");
-        fs::write(&new, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(new, file(folder))
+        file::write(folder, FILE, self)
     }
 
     /// None if no agent has written any.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
-        match fs::read(file(folder)) {
-            Ok(text) => serde_json::from_slice(&text)
-                .map(Some)
-                .map_err(io::Error::other),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        file::read(folder, FILE)
     }
 }
 
@@ -156,10 +131,6 @@ impl Router {
     #[must_use]
     pub fn new(peer: &Peer, status: &Status) -> Self {
         let counters = &status.counters;
-        let withheld = status.withheld.iter().map(|(prefix, reason)| WithheldRow {
-            prefix: prefix.to_string(),
-            reason: reason.to_string(),
-        });
         Self {
             name: peer.name.clone(),
             address: match &peer.end {
@@ -184,8 +155,8 @@ impl Router {
             remote_id: status.remote.map(|(_, id)| id),
             hold_s: status.hold.map(|hold| hold.as_secs()),
             flaps: status.flaps,
-            routes: status.sent.iter().map(RouteRow::new).collect(),
-            withheld: withheld.collect(),
+            told: status.rib.sent_count(),
+            withheld: status.rib.withheld().len(),
             pending: status.pending,
             bfd: None,
             messages: Messages {
@@ -245,17 +216,4 @@ impl BfdRow {
 
 fn seconds(at: Timestamp) -> u32 {
     at.seconds()
-}
-
-impl RouteRow {
-    fn new((prefix, route): (&ipnet::IpNet, &Route)) -> Self {
-        let standard = route.communities.iter().map(|(a, b)| format!("{a}:{b}"));
-        let large = route.large_communities.iter();
-        let large = large.map(|(a, b, c)| format!("{a}:{b}:{c}"));
-        Self {
-            prefix: prefix.to_string(),
-            local_pref: route.local_pref,
-            communities: standard.chain(large).collect(),
-        }
-    }
 }

@@ -2,16 +2,19 @@
 //! that changes, read by `lb-agent vips`. What the last agent wrote stays when
 //! it has gone.
 
-use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use lb_core::desired::{Desired, Vip};
 use lb_core::model::NodeName;
 use lb_core::owner::{Absent, LinkChoice};
 use serde::{Deserialize, Serialize};
+
+use super::file;
+
+const FILE: &str = "vips.json";
 
 /// More rows about nodes are not written: who asks about one VIP of so many is
 /// told its owner and the next.
@@ -46,10 +49,6 @@ pub struct NodeRow {
     pub node: String,
     /// Why it cannot own the VIP; none: it can.
     pub why_not: Option<String>,
-}
-
-fn file(folder: &Path) -> PathBuf {
-    folder.join("vips.json")
 }
 
 impl Vips {
@@ -88,21 +87,12 @@ impl Vips {
 
     /// Whole, by rename.
     pub fn write(&self, folder: &Path) -> io::Result<()> {
-        fs::create_dir_all(folder)?;
-        let new = folder.join("vips.json.new");
-        fs::write(&new, serde_json::to_vec(self).map_err(io::Error::other)?)?;
-        fs::rename(new, file(folder))
+        file::write(folder, FILE, self)
     }
 
     /// What was written last; none: nothing was.
     pub fn read(folder: &Path) -> io::Result<Option<Self>> {
-        match fs::read(file(folder)) {
-            Ok(text) => Ok(Some(
-                serde_json::from_slice(&text).map_err(io::Error::other)?,
-            )),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        file::read(folder, FILE)
     }
 }
 

@@ -12,13 +12,12 @@ mod tests;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString as _};
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::config::{Config, Endpoints};
 use super::connection::{Agreed, Connection, Counters, End, Event};
-use super::rib::{RibOut, Routes, Session};
+use super::rib::{self, RibOut, Routes, Session};
 use super::wire::{Family, Kind, Notification, RefreshKind, RouteRefresh, Update};
 use crate::jitter::Jitter;
 use crate::time::Timestamp;
@@ -102,7 +101,7 @@ pub struct Peer {
     dialing: bool,
     retry_at: Option<Timestamp>,
     backoff: Duration,
-    wanted: Arc<Routes>,
+    wanted: Routes,
     rib: RibOut,
     draining: Option<Draining>,
     reach: Reach,
@@ -126,7 +125,7 @@ struct Link {
 /// Routes that go: told with GRACEFUL_SHUTDOWN until then.
 #[derive(Debug)]
 struct Draining {
-    routes: Arc<Routes>,
+    routes: Routes,
     /// None: they are gone.
     until: Option<Timestamp>,
 }
@@ -142,7 +141,7 @@ impl Peer {
             dialing: false,
             retry_at: Some(now),
             backoff: RETRY,
-            wanted: Arc::default(),
+            wanted: Routes::new(),
             rib: RibOut::default(),
             draining: None,
             reach: Reach::Unwatched,
@@ -159,15 +158,12 @@ impl Peer {
 
     /// The routes that the peer should have. `leaving`: this node is to be left
     /// alone, so those that it has no more are told as going first.
-    pub fn advertise(&mut self, routes: Arc<Routes>, leaving: bool, now: Timestamp) {
+    pub fn advertise(&mut self, routes: Routes, leaving: bool, now: Timestamp) {
         if !leaving {
             self.draining = None;
         } else if self.draining.is_none() {
-            let leaving = self.wanted.iter();
-            let leaving = leaving.filter(|(prefix, _)| !routes.contains_key(prefix));
-            let leaving = leaving.map(|(prefix, route)| (*prefix, route.leaving()));
             self.draining = Some(Draining {
-                routes: Arc::new(leaving.collect()),
+                routes: rib::leaving(&self.wanted, &routes),
                 until: Some(now + self.config.drain),
             });
         }
@@ -466,9 +462,11 @@ impl Peer {
         let going = going.filter(|draining| draining.until.is_some());
         let routes = match going {
             Some(draining) => {
-                let mut all = (*draining.routes).clone();
-                all.extend(self.wanted.iter().map(|(p, r)| (*p, r.clone())));
-                Arc::new(all)
+                let mut all = draining.routes.clone();
+                for (prefix, route) in &self.wanted {
+                    all.insert(*prefix, route.clone());
+                }
+                all
             }
             None => self.wanted.clone(),
         };

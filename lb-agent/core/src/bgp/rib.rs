@@ -2,6 +2,7 @@
 //! that it should have.
 
 use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -11,6 +12,7 @@ use ipnet::IpNet;
 use super::config::Endpoints;
 use super::connection::Agreed;
 use super::wire::{Attributes, Family, HEADER_LEN, MpReach, MpUnreach, Origin, Segment, Update};
+use crate::shared::SharedMap;
 
 /// RFC 8326: this way goes away, take another.
 pub const GRACEFUL_SHUTDOWN: (u16, u16) = (65535, 0);
@@ -28,7 +30,8 @@ pub struct Route {
     pub large_communities: Vec<(u32, u32, u32)>,
 }
 
-pub type Routes = BTreeMap<IpNet, Route>;
+/// Mostly all peers are told the same, and share it.
+pub type Routes = SharedMap<IpNet, Arc<Route>>;
 
 /// Why a route is not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +39,17 @@ pub enum Withheld {
     FamilyNotAgreed,
     NoNextHop,
     TooLong,
+}
+
+impl Withheld {
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FamilyNotAgreed => "FamilyNotAgreed",
+            Self::NoNextHop => "NoNextHop",
+            Self::TooLong => "TooLong",
+        }
+    }
 }
 
 impl fmt::Display for Withheld {
@@ -61,58 +75,109 @@ impl Route {
     }
 }
 
-/// What a peer has been told in this session.
-#[derive(Debug, Default)]
+/// Those of `before` that are not among `now`, as they are told while they go.
+#[must_use]
+pub fn leaving(before: &Routes, now: &Routes) -> Routes {
+    let mut said: BTreeMap<&Route, Arc<Route>> = BTreeMap::new();
+    let gone = before
+        .iter()
+        .filter(|(prefix, _)| !now.contains_key(prefix));
+    gone.map(|(prefix, route)| {
+        let leaving = said
+            .entry(route)
+            .or_insert_with(|| Arc::new(route.leaving()));
+        (*prefix, leaving.clone())
+    })
+    .collect()
+}
+
+/// What a peer has been told in this session: all that it was to be told last,
+/// but for what is withheld. So there is no copy of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RibOut {
-    sent: Routes,
-    withheld: BTreeMap<IpNet, Withheld>,
+    wanted: Routes,
+    withheld: Arc<BTreeMap<IpNet, Withheld>>,
 }
 
 impl RibOut {
+    /// What the peer knows of a prefix.
     #[must_use]
-    pub const fn sent(&self) -> &Routes {
-        &self.sent
+    pub fn sent(&self, prefix: &IpNet) -> Option<&Route> {
+        let sent = self.wanted.get(prefix)?;
+        (!self.withheld.contains_key(prefix)).then_some(sent)
+    }
+
+    /// How many it knows.
+    #[must_use]
+    pub fn sent_count(&self) -> usize {
+        self.wanted.len().saturating_sub(self.withheld.len())
+    }
+
+    /// All that it was to be told.
+    #[must_use]
+    pub const fn wanted(&self) -> &Routes {
+        &self.wanted
     }
 
     #[must_use]
-    pub const fn withheld(&self) -> &BTreeMap<IpNet, Withheld> {
+    pub fn withheld(&self) -> &BTreeMap<IpNet, Withheld> {
         &self.withheld
     }
 
     /// What was told of a family is told anew.
     pub fn forget(&mut self, family: Family) {
-        self.sent.retain(|prefix, _| Family::of(prefix) != family);
+        let others = |prefix: &IpNet| Family::of(prefix) != family;
+        let wanted = self.wanted.iter().filter(|(prefix, _)| others(prefix));
+        self.wanted = wanted.map(|(p, route)| (*p, route.clone())).collect();
+        Arc::make_mut(&mut self.withheld).retain(|prefix, _| others(prefix));
     }
 
     /// The messages that make what is told `wanted`: those of equal attributes
-    /// together. Withdrawals first: they make room.
+    /// together. Withdrawals first: they make room. What both share is not
+    /// looked at.
     pub fn update(&mut self, wanted: &Routes, session: &Session<'_>) -> Vec<Update> {
-        self.withheld.clear();
         let mut groups: BTreeMap<(Family, &Route), Vec<IpNet>> = BTreeMap::new();
-        let mut told = Routes::new();
-        for (prefix, route) in wanted {
-            let family = Family::of(prefix);
-            if let Err(reason) = session.room(family, route) {
-                self.withheld.insert(*prefix, reason);
-                continue;
-            }
-            told.insert(*prefix, route.clone());
-            if self.sent.get(prefix) != Some(route) {
-                groups.entry((family, route)).or_default().push(*prefix);
+        let mut gone = Vec::new();
+        for (prefix, old, new) in self.wanted.unshared(wanted) {
+            match new {
+                Some(route) if old != new => {
+                    let group = groups.entry((Family::of(prefix), route)).or_default();
+                    group.push(*prefix);
+                }
+                Some(_) => {}
+                None => gone.push(*prefix),
             }
         }
-        let gone = self
-            .sent
-            .keys()
-            .filter(|prefix| !told.contains_key(*prefix));
-        let (v4, v6): (Vec<_>, Vec<_>) = gone.partition(|p| Family::of(p) == Family::IPV4);
+        let mut withheld = (*self.withheld).clone();
+        // What the peer has never heard of is not withdrawn.
+        gone.retain(|prefix| withheld.remove(prefix).is_none());
+        let mut announced = Vec::new();
+        for ((family, route), prefixes) in &groups {
+            match session.room(*family, route) {
+                Ok(room) => {
+                    prefixes.iter().for_each(|prefix| {
+                        withheld.remove(prefix);
+                    });
+                    session.announce(*family, route, prefixes, room, &mut announced);
+                }
+                Err(reason) => {
+                    let known = prefixes.iter().filter(|p| self.sent(p).is_some());
+                    gone.extend(known);
+                    withheld.extend(prefixes.iter().map(|prefix| (*prefix, reason)));
+                }
+            }
+        }
+        let (v4, v6): (Vec<_>, Vec<_>) = gone
+            .into_iter()
+            .partition(|p| Family::of(p) == Family::IPV4);
         let mut updates = Vec::new();
         session.withdraw(Family::IPV4, &v4, &mut updates);
         session.withdraw(Family::IPV6, &v6, &mut updates);
-        for ((family, route), prefixes) in groups {
-            session.announce(family, route, &prefixes, &mut updates);
+        updates.append(&mut announced);
+        self.wanted = wanted.clone();
+        if *self.withheld != withheld {
+            self.withheld = Arc::new(withheld);
         }
-        self.sent = told;
         updates
     }
 }
@@ -143,10 +208,14 @@ impl Session<'_> {
         left.filter(|left| *left > 17).ok_or(Withheld::TooLong)
     }
 
-    fn announce(&self, family: Family, route: &Route, all: &[IpNet], out: &mut Vec<Update>) {
-        let Ok(room) = self.room(family, route) else {
-            return;
-        };
+    fn announce(
+        &self,
+        family: Family,
+        route: &Route,
+        all: &[IpNet],
+        room: usize,
+        out: &mut Vec<Update>,
+    ) {
         for prefixes in chunks(all, room) {
             let Some(mut update) = self.empty(family, route) else {
                 return;
@@ -159,11 +228,10 @@ impl Session<'_> {
         }
     }
 
-    fn withdraw(&self, family: Family, all: &[&IpNet], out: &mut Vec<Update>) {
-        let all: Vec<IpNet> = all.iter().map(|prefix| **prefix).collect();
+    fn withdraw(&self, family: Family, all: &[IpNet], out: &mut Vec<Update>) {
         // Header, two lengths, and an attribute's head.
         let room = self.agreed.context.message_max() - HEADER_LEN - 4 - 7;
-        for prefixes in chunks(&all, room) {
+        for prefixes in chunks(all, room) {
             let prefixes = prefixes.to_vec();
             let mut update = Update::default();
             // RFC 8950: where routes came in MP_REACH, they go in MP_UNREACH.
@@ -253,3 +321,6 @@ fn chunks(all: &[IpNet], room: usize) -> impl Iterator<Item = &[IpNet]> {
         (!part.is_empty()).then_some(part)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::bgp::{self, Offer, Offered, Terms};
 use super::merged::Merged;
 use super::plan::{Plan, plan};
 use crate::config::Configuration;
@@ -23,6 +24,7 @@ pub struct Memo {
     /// Sorted by the service's name.
     entries: Vec<Entry>,
     merged: Merged,
+    bgp: bgp::Merged,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,19 @@ pub(super) struct Entry {
     /// The addresses that it was planned for.
     served: Vec<IpAddr>,
     pub(super) plan: Plan,
+    /// What routers may be told of it.
+    offer: Offer,
 }
 
 /// What was computed anew.
+#[derive(Debug)]
+struct Updated {
+    replaced: Replaced,
+    /// Routers are told the same as before.
+    same_offers: bool,
+}
+
+/// Which plans were.
 #[derive(Debug)]
 pub(super) enum Replaced {
     /// The plans at these places, which claim the same as those before.
@@ -55,6 +67,7 @@ pub(super) struct Roster {
     /// Whose address it is.
     pub(super) addresses: BTreeMap<IpAddr, NodeName>,
     pub(super) electorate: Electorate,
+    pub(super) terms: Terms,
     /// What the electorate is made of, beside the nodes.
     origin: Origin,
     config: Option<Arc<Configuration>>,
@@ -68,6 +81,7 @@ impl Default for Roster {
             nodes: BTreeMap::new(),
             addresses: BTreeMap::new(),
             electorate: Electorate::default(),
+            terms: Terms::default(),
             origin: Origin::default(),
             config: None,
         }
@@ -81,14 +95,17 @@ impl Roster {
             let addresses = node.addresses.iter();
             addresses.map(|address| (*address, node.name.clone()))
         });
+        let config = &inputs.facts.config.good;
+        let this = nodes.get(&inputs.this_node).map(|node| &**node);
         Self {
+            terms: Terms::new(config.as_ref(), this),
             this_node: inputs.this_node.clone(),
             secret: inputs.secret.clone(),
             nodes: nodes.clone(),
             addresses: addresses.collect(),
             electorate: Electorate::new(&inputs.facts),
             origin: inputs.facts.origin,
-            config: inputs.facts.config.good.clone(),
+            config: config.clone(),
         }
     }
 
@@ -109,7 +126,12 @@ impl Memo {
     pub(super) fn problems(&self) -> impl Iterator<Item = &Problem> {
         let plans = self.entries.iter().map(|entry| &entry.plan);
         let own = plans.flat_map(|plan| plan.problems.iter().chain(&plan.unowned));
-        own.chain(&self.merged.taken)
+        own.chain(&self.merged.taken).chain(&self.bgp.problems)
+    }
+
+    /// What routers are told.
+    pub(super) const fn bgp(&self) -> &bgp::Merged {
+        &self.bgp
     }
 
     /// What all services have together.
@@ -127,15 +149,20 @@ impl Memo {
 
     /// Makes everything that of `inputs`.
     pub(super) fn update(&mut self, inputs: &Inputs) {
-        let replaced = self.update_plans(inputs);
+        let updated = self.update_plans(inputs);
         let pods = &inputs.links.pods;
-        self.merged.update(&self.entries, &replaced, pods);
+        self.merged.update(&self.entries, &updated.replaced, pods);
+        if !updated.same_offers {
+            let offered = self.entries.iter().map(Entry::offered);
+            let offered: Vec<_> = offered.collect();
+            self.bgp.update(&self.roster.terms, &offered);
+        }
     }
 
     /// Services, slices and old plans are all in the order of the names, so one
     /// walk over them does; looking each name up would take longer than all the
     /// rest.
-    fn update_plans(&mut self, inputs: &Inputs) -> Replaced {
+    fn update_plans(&mut self, inputs: &Inputs) -> Updated {
         let same_roster = self.roster.holds_for(inputs);
         if !same_roster {
             self.roster = Roster::new(inputs);
@@ -150,6 +177,7 @@ impl Memo {
         let (before, mut old) = (old.len(), old.into_iter().peekable());
         let mut slices = inputs.facts.slices.iter().peekable();
         let (mut places, mut same_claims) = (Vec::new(), true);
+        let mut same_offers = same_roster;
         self.entries.reserve_exact(before);
         for service in inputs.facts.services.values() {
             // Mostly nothing has changed, which the pointers tell; names lie
@@ -184,7 +212,9 @@ impl Memo {
                 }
                 old => {
                     let new = self.entry(service, served, slices, old.as_ref());
+                    let old = old.as_ref();
                     same_claims &= old.is_some_and(|old| old.claims_the_same(&new));
+                    same_offers &= old.is_some_and(|old| old.offers_the_same(&new));
                     places.push(self.entries.len());
                     new
                 }
@@ -192,13 +222,17 @@ impl Memo {
             self.entries.push(entry);
         }
         // Each of them has a predecessor, so none is gone.
-        if same_claims && self.entries.len() == before {
-            if !same_owners {
-                places = (0..before).collect();
-            }
-            Replaced::Plans(places)
-        } else {
-            Replaced::Claims
+        let same_services = self.entries.len() == before;
+        if !same_owners {
+            places = (0..before).collect();
+        }
+        Updated {
+            replaced: if same_claims && same_services {
+                Replaced::Plans(places)
+            } else {
+                Replaced::Claims
+            },
+            same_offers: same_offers && same_services,
         }
     }
 
@@ -225,9 +259,11 @@ impl Memo {
         let of_service = slices.as_deref().map_or(&[][..], Vec::as_slice);
         let (roster, absent) = (&self.roster, &self.absent);
         let old = old.map(|old| &old.plan);
+        let plan = plan(service, served, of_service, roster, absent, old);
         Entry {
             served: served.to_vec(),
-            plan: plan(service, served, of_service, roster, absent, old),
+            offer: roster.terms.offer(service, &plan.vips, of_service),
+            plan,
             made_s: service.created_s.unwrap_or(u64::MAX),
             service: service.clone(),
             slices,
@@ -236,6 +272,19 @@ impl Memo {
 }
 
 impl Entry {
+    fn offered(&self) -> Offered<'_> {
+        Offered {
+            service: &self.service.name,
+            vips: &self.plan.vips,
+            offer: &self.offer,
+        }
+    }
+
+    /// Under the same terms.
+    fn offers_the_same(&self, other: &Self) -> bool {
+        self.offer == other.offer && self.plan.vips == other.plan.vips
+    }
+
     /// Whether one in the place of the other takes nothing from anybody.
     fn claims_the_same(&self, other: &Self) -> bool {
         let frontends = self.plan.frontends.iter().map(|f| f.address);

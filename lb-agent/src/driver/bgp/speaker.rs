@@ -2,12 +2,11 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use lb_core::bgp::Peer;
 use lb_core::bgp::peer::{Output, Reach, Side, Stop};
-use lb_core::bgp::rib::Routes;
+use lb_core::bgp::rib::{RibOut, Routes};
 use lb_core::config::{self, PeerEnd};
 use lb_core::desired::BgpPeer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest, Ready};
@@ -28,10 +27,17 @@ const DIAL_LIMIT: Duration = Duration::from_secs(10);
 const LINGER: Duration = Duration::from_secs(1);
 const READ_MOST: usize = 16 * 1024;
 
+/// How a session is.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) router: Router,
+    pub(super) rib: RibOut,
+}
+
 /// What a session is told from above, whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Orders {
-    pub(super) routes: Arc<Routes>,
+    pub(super) routes: Routes,
     pub(super) leaving: bool,
     /// The session of BFD that tells whether the peer is there.
     pub(super) bfd: Option<Ends>,
@@ -42,7 +48,7 @@ pub(super) struct Orders {
 /// What a session tells the driver.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
-    pub(super) status: mpsc::Sender<Router>,
+    pub(super) status: mpsc::Sender<Said>,
     /// Of a peer's link, by the peer's name.
     pub(super) found: mpsc::Sender<(String, Neighbour)>,
 }
@@ -103,13 +109,12 @@ impl Speaker {
         mut incoming: mpsc::Receiver<TcpStream>,
         mut stopped: oneshot::Receiver<Stop>,
     ) {
-        let mut buffer = vec![0; READ_MOST];
         self.advertise(&mut orders);
         self.machine.handle_timeout(clock::now());
         loop {
             self.drain();
             // Nobody listens any more once the agent ends.
-            let _said = self.outbox.status.send(self.router()).await;
+            let _said = self.outbox.status.send(self.said()).await;
             let deadline = self.machine.deadline();
             let timer = async {
                 match deadline {
@@ -126,8 +131,8 @@ impl Speaker {
                     self.machine.stop(&stop, clock::now());
                     break;
                 }
-                ready = ready(active.as_ref()) => self.work(Side::Active, ready, &mut buffer),
-                ready = ready(passive.as_ref()) => self.work(Side::Passive, ready, &mut buffer),
+                ready = ready(active.as_ref()) => self.work(Side::Active, ready),
+                ready = ready(passive.as_ref()) => self.work(Side::Passive, ready),
                 Ok(()) = self.found.changed() => self.watched(),
                 // Whoever ends this says how, and that is heard first.
                 Ok(()) = orders.changed() => self.advertise(&mut orders),
@@ -292,7 +297,9 @@ impl Speaker {
     }
 
     /// Writes and reads what can be.
-    fn work(&mut self, side: Side, ready: io::Result<Ready>, buffer: &mut [u8]) {
+    fn work(&mut self, side: Side, ready: io::Result<Ready>) {
+        // Nobody keeps it: most peers say little, and seldom.
+        let mut buffer = [0; READ_MOST];
         let Some(socket) = &mut self.sockets[slot(side)] else {
             return;
         };
@@ -301,7 +308,7 @@ impl Speaker {
                 if ready.is_writable() {
                     socket.write();
                 }
-                socket.stream.try_read(buffer)
+                socket.stream.try_read(&mut buffer)
             }
             Err(error) => Err(error),
         };
@@ -319,12 +326,16 @@ impl Speaker {
         }
     }
 
-    fn router(&self) -> Router {
-        let mut router = Router::new(&self.peer, &self.machine.status());
+    fn said(&self) -> Said {
+        let status = self.machine.status();
+        let mut router = Router::new(&self.peer, &status);
         if let Some(neighbour) = &self.neighbour {
             router.address = neighbour.to_string();
         }
-        router
+        Said {
+            router,
+            rib: status.rib,
+        }
     }
 }
 
@@ -366,6 +377,8 @@ impl Socket {
                 Err(_not_now) => return,
             }
         }
+        // A first table is much longer than what comes after it.
+        self.unsent = Vec::new();
     }
 
     /// Waits a little until the last words are taken: a connection that is

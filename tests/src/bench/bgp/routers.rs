@@ -134,19 +134,25 @@ pub(super) fn bird_of_four(lab: &Lab) -> Result<Bird> {
     Bird::start(lab.router(), lab.folder().join("birds"), &config).context("BIRD of four")
 }
 
-/// What the agent is told: four routers at one address, or at four and by BFD.
-#[must_use]
-pub fn objects(by_address: bool) -> String {
-    let mut text = "apiVersion: metallb.io/v1beta1
+/// Of BFD, which nobody needs to use.
+pub(super) fn profile(name: &str) -> String {
+    format!(
+        "apiVersion: metallb.io/v1beta1
 kind: BFDProfile
 metadata:
-  name: fast
+  name: {name}
   namespace: metallb-system
 spec:
   receiveInterval: 100
   transmitInterval: 100
 "
-    .to_owned();
+    )
+}
+
+/// What the agent is told: four routers at one address, or at four and by BFD.
+#[must_use]
+pub fn objects(by_address: bool) -> String {
+    let mut text = profile("fast");
     for (index, (name, port)) in ALL.into_iter().enumerate() {
         let address = router_addresses()[if by_address { index } else { 0 }];
         let more = if by_address {

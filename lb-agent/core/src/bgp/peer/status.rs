@@ -1,15 +1,12 @@
 //! How a peer is, for people and metrics.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::fmt;
 use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use ipnet::IpNet;
-
 use super::super::connection::Counters;
-use super::super::rib::{Routes, Withheld};
+use super::super::rib::RibOut;
 use super::{Peer, Reach, Side};
 use crate::time::Timestamp;
 
@@ -42,8 +39,8 @@ pub struct Status {
     pub counters: Counters,
     /// Sessions that were lost.
     pub flaps: u64,
-    pub sent: Routes,
-    pub withheld: BTreeMap<IpNet, Withheld>,
+    /// What the peer has been told in this session.
+    pub rib: RibOut,
     /// Those that wait for a session.
     pub pending: usize,
 }
@@ -79,8 +76,6 @@ impl Peer {
     #[must_use]
     pub fn status(&self) -> Status {
         let agreed = self.agreed();
-        let sent = self.rib.sent().clone();
-        let withheld = self.rib.withheld().clone();
         Status {
             state: self.state(),
             since: self.since,
@@ -94,8 +89,7 @@ impl Peer {
             } else {
                 self.wanted.len()
             },
-            sent,
-            withheld,
+            rib: self.rib.clone(),
         }
     }
 }

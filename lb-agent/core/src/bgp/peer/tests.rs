@@ -44,12 +44,12 @@ pub(super) fn endpoints(local: u8, remote: u8) -> Endpoints {
 }
 
 /// So many VIPs of 198.51.0.0/16 and as many of IPv6, all alike.
-pub(super) fn routes(count: u16) -> Arc<Routes> {
+pub(super) fn routes(count: u16) -> Routes {
     let mut routes = Routes::new();
     for number in 0..count {
         let [high, low] = number.to_be_bytes();
         let v4 = Ipv4Addr::new(198, 51, high, low);
-        routes.insert(IpAddr::V4(v4).into(), Route::default());
+        routes.insert(IpAddr::V4(v4).into(), Arc::new(Route::default()));
     }
-    Arc::new(routes)
+    routes
 }

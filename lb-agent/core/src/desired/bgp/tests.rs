@@ -6,12 +6,14 @@ use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::super::{Memo, desired};
+use proptest::prelude::*;
+
+use super::super::{Desired, Memo, desired};
 use crate::config::declared::{BgpAdvertisementSpec, Declared, Object, PeerSpec, PoolSpec};
 use crate::config::declared::{PoolsSpec, SelectorSpec};
 use crate::config::{Configuration, Kind, Labels, Place};
-use crate::model::sample::{DRAINING, READY, UNREADY, cluster, ip};
-use crate::model::{Inputs, TrafficPolicy};
+use crate::model::sample::{self, DRAINING, READY, UNREADY, cluster, ip};
+use crate::model::{Inputs, Origin, Service, TrafficPolicy};
 
 fn object<T>(kind: Kind, name: &str, spec: T) -> Object<T> {
     Object {
@@ -71,7 +73,7 @@ fn advertisement(
 fn with(mut inputs: Inputs, declared: &Declared) -> Inputs {
     let config = Configuration::of(declared, &[]).expect("a good one");
     inputs.facts.config.good = Some(Arc::new(config));
-    inputs.facts.origin = crate::model::Origin::Cluster;
+    inputs.facts.origin = Origin::Cluster;
     inputs
 }
 
@@ -263,10 +265,261 @@ fn sessions_are_as_the_peer_says() {
     assert_eq!(session.graceful.map(|graceful| graceful.time_s), Some(120));
 }
 
+/// `address service reason` for each that nobody is told of.
+fn untold(inputs: &Inputs) -> Vec<String> {
+    let desired = desired(inputs, &mut Memo::default());
+    let rows = desired.untold.iter();
+    rows.map(|row| format!("{} {} {}", row.vip, row.service.name, row.why.name()))
+        .collect()
+}
+
 #[test]
-fn only_prefixes_with_a_vip_that_is_ready_are_routes() {
-    let desired = desired(&with(world(), &lab()), &mut Memo::default());
-    let peer = &desired.bgp["one"];
-    assert_eq!(peer.routes(|_| false).len(), 0);
-    assert_eq!(peer.routes(|vip| vip == ip("198.51.100.7")).len(), 1);
+fn why_nobody_is_told_has_a_name() {
+    type Change = fn(Inputs) -> Inputs;
+    type Edit = fn(&mut Declared);
+    let same: Change = |inputs| inputs;
+    let as_is: Edit = |_| {};
+    for (edit, change, expected) in [
+        (as_is, same, None),
+        (
+            as_is,
+            (|inputs| inputs.edit_node("node1", |node| node.excluded = true)) as Change,
+            Some("NodeExcluded"),
+        ),
+        (
+            as_is,
+            |inputs| inputs.edit_node("node1", |node| node.network_unavailable = true),
+            Some("NetworkUnavailable"),
+        ),
+        (
+            as_is,
+            |inputs| inputs.edit_service("web", |s| s.status.push(ip("203.0.113.1"))),
+            Some("NoPool"),
+        ),
+        (
+            |declared| declared.bgp_advertisements.clear(),
+            same,
+            Some("NoAdvertisement"),
+        ),
+        (
+            |declared| {
+                declared.bgp_advertisements[0].spec.node_selectors = vec![selector("rack=b")];
+            },
+            same,
+            Some("NodeNotSelected"),
+        ),
+        (
+            |declared| {
+                declared.bgp_advertisements[0].spec.service_selectors = vec![selector("app=db")];
+            },
+            same,
+            Some("ServiceNotSelected"),
+        ),
+        (
+            as_is,
+            |inputs| inputs.edit_slices("web", |slices| slices.clear()),
+            Some("NoEndpoint"),
+        ),
+        (
+            as_is,
+            |inputs| {
+                inputs
+                    .edit_service("web", |s| s.traffic_policy = TrafficPolicy::Local)
+                    .edit_slices("web", |slices| {
+                        slices[0].endpoints.remove(0);
+                    })
+            },
+            Some("NoLocalEndpoint"),
+        ),
+        (
+            |declared| {
+                let other = advertisement("other", |a| {
+                    a.local_pref = 2;
+                    a.service_selectors = vec![selector("app=web")];
+                });
+                declared.bgp_advertisements.push(other);
+            },
+            |inputs| inputs.edit_service("web", |s| s.labels = labels("app=web")),
+            Some("LocalPrefsDiffer"),
+        ),
+        (
+            |declared| {
+                let mut far = peer("192.0.2.253");
+                far.node_selectors = vec![selector("rack=b")];
+                declared.peers.push(object(Kind::BgpPeer, "far", far));
+                declared.bgp_advertisements[0].spec.peers = vec!["far".into()];
+            },
+            same,
+            Some("NoPeerChosen"),
+        ),
+    ] {
+        let mut declared = lab();
+        edit(&mut declared);
+        let rows = untold(&with(change(world()), &declared));
+        let expected = expected.map(|why| format!("198.51.100.7 web {why}"));
+        assert_eq!(rows.first(), expected.as_ref());
+    }
+    let mut nobody = lab();
+    nobody.peers.clear();
+    assert_eq!(untold(&with(world(), &nobody)), [""; 0]);
+}
+
+/// 100 Services, each with a pod here.
+fn many() -> Inputs {
+    let numbers = 0..100_u8;
+    let inputs = cluster().node("node1", "192.0.2.1");
+    numbers.fold(inputs, |inputs, number| {
+        let name = format!("s{number}");
+        let pod = format!("10.0.1.{number}");
+        let inputs = inputs.service(&name, &format!("198.51.100.{number}"));
+        inputs.pod(&name, &pod, "node1", READY)
+    })
+}
+
+#[test]
+fn peers_that_are_told_the_same_share_it_and_so_do_times() {
+    let mut declared = lab();
+    for (name, address) in [("two", "192.0.2.253"), ("three", "192.0.2.252")] {
+        let peer = object(Kind::BgpPeer, name, peer(address));
+        declared.peers.push(peer);
+    }
+    let ours = advertisement("ours", |a| {
+        a.peers = vec!["three".into()];
+        a.communities = vec!["64512:1".into()];
+    });
+    declared.bgp_advertisements.push(ours);
+    let inputs = with(many(), &declared);
+    let mut memo = Memo::default();
+    let before = desired(&inputs, &mut memo);
+    let prefixes = |of: &Desired, peer: &str| of.bgp[peer].prefixes.clone();
+    assert_eq!(prefixes(&before, "one").len(), 100);
+    assert!(prefixes(&before, "one").is_same(&prefixes(&before, "two")));
+    assert!(!prefixes(&before, "one").is_same(&prefixes(&before, "three")));
+    let routes: Vec<_> = before.bgp["three"].prefixes.values().collect();
+    let first = &routes[0].route;
+    assert!(
+        routes
+            .iter()
+            .all(|prefix| Arc::ptr_eq(&prefix.route, first))
+    );
+    // An endpoint more changes nothing that routers are told.
+    let more = inputs.clone().pod("s7", "10.0.1.200", "node1", READY);
+    let after = desired(&more, &mut memo);
+    for (name, peer) in &after.bgp {
+        assert!(Arc::ptr_eq(peer, &before.bgp[name]), "{name}");
+    }
+    // One that goes changes what is about it.
+    let fewer = more.edit_slices("s7", |slices| slices.clear());
+    let after = desired(&fewer, &mut memo);
+    let (before, after) = (prefixes(&before, "one"), prefixes(&after, "one"));
+    assert_eq!(after.len(), 99);
+    assert!(before.unshared(&after).count() < 70, "most is shared");
+}
+
+/// What may change that routers are told by, beside what [`sample`] has.
+#[derive(Clone, Debug)]
+enum Change {
+    Any(sample::Change),
+    Configuration(u8),
+    Local(u8, bool),
+    Label(u8, bool),
+    NodeLabel(bool),
+    /// Whether statuses say what is served.
+    Kept(bool),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        4 => sample::change().prop_map(Change::Any),
+        1 => any::<u8>().prop_map(Change::Configuration),
+        1 => any::<(u8, bool)>().prop_map(|(n, on)| Change::Local(n, on)),
+        1 => any::<(u8, bool)>().prop_map(|(n, on)| Change::Label(n, on)),
+        1 => any::<bool>().prop_map(Change::NodeLabel),
+        1 => any::<bool>().prop_map(Change::Kept),
+    ]
+}
+
+/// One of some that differ in everything that decides who is told what.
+fn configuration(number: u8) -> Declared {
+    let mut declared = lab();
+    declared.pools[0].spec.addresses = vec!["203.0.113.0/24".into()];
+    let two = object(Kind::BgpPeer, "two", peer("192.0.2.253"));
+    declared.peers.push(two);
+    if number & 1 != 0 {
+        declared.peers[0].spec.node_selectors = vec![selector("rack=a")];
+    }
+    let mut more = advertisement("more", |a| a.communities = vec!["64512:1".into()]);
+    if number & 2 != 0 {
+        more.spec.peers = vec!["one".into()];
+    }
+    if number & 4 != 0 {
+        more.spec.aggregation_length = Some(31);
+    } else if number & 8 != 0 {
+        more.spec.service_selectors = vec![selector("app=web")];
+        more.spec.local_pref = u32::from(number & 16);
+    }
+    declared.bgp_advertisements.push(more);
+    declared
+}
+
+fn apply(mut inputs: Inputs, change: &Change) -> Inputs {
+    let name = |n: u8| format!("s{}", n % 4);
+    let edit = |inputs: Inputs, n: u8, edit: &dyn Fn(&mut Service)| {
+        if inputs.facts.services.contains_key(&sample::name(&name(n))) {
+            return inputs.edit_service(&name(n), edit);
+        }
+        inputs
+    };
+    match change {
+        Change::Any(change) => sample::apply(inputs, change),
+        Change::Configuration(number) => {
+            let origin = inputs.facts.origin;
+            inputs = with(inputs, &configuration(*number));
+            inputs.facts.origin = origin;
+            inputs
+        }
+        Change::Local(n, on) => edit(inputs, *n, &|service| {
+            service.traffic_policy = if *on {
+                TrafficPolicy::Local
+            } else {
+                TrafficPolicy::Cluster
+            };
+        }),
+        Change::Label(n, on) => edit(inputs, *n, &|service| {
+            service.labels = labels(if *on { "app=web" } else { "app=db" });
+        }),
+        Change::NodeLabel(on) => {
+            if let Some(node) = inputs.facts.nodes.get_mut(&inputs.this_node) {
+                let rack = if *on { "rack=a" } else { "rack=b" };
+                Arc::make_mut(node).labels = labels(rack);
+            }
+            inputs
+        }
+        Change::Kept(cluster) => {
+            inputs.facts.origin = if *cluster {
+                Origin::Cluster
+            } else {
+                Origin::Files
+            };
+            inputs
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
+
+    #[test]
+    fn the_memo_does_not_show(changes in prop::collection::vec(change(), 1..40)) {
+        let mut memo = Memo::default();
+        let mut inputs = with(world(), &configuration(0));
+        for change in &changes {
+            inputs = apply(inputs, change);
+            let kept = desired(&inputs, &mut memo);
+            let fresh = desired(&inputs, &mut Memo::default());
+            prop_assert_eq!(&kept.bgp, &fresh.bgp);
+            prop_assert_eq!(&kept.untold, &fresh.untold);
+            prop_assert_eq!(&kept.problems, &fresh.problems);
+        }
+    }
 }

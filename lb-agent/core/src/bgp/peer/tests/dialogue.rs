@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -104,7 +105,7 @@ fn a_session_opens_and_routes_are_told() {
     ];
     assert_eq!(said(&mut peer), expected);
     let status = peer.status();
-    assert_eq!(status.sent.len(), 3);
+    assert_eq!(status.rib.sent_count(), 3);
     assert_eq!(status.remote, Some((64502, "192.0.2.2".parse().unwrap())));
     assert_eq!(status.counters.total().sent, 5);
 }
@@ -459,15 +460,16 @@ fn routes_that_cannot_be_told_are_withheld_with_a_reason() {
     let mut ipv4_only = config(2);
     ipv4_only.families = vec![Family::IPV4];
     let mut peer = established(config(1), &ipv4_only.open().encode());
-    let mut mixed = (*routes(1)).clone();
-    mixed.insert("2001:db8::80/128".parse().unwrap(), Route::default());
+    let mut mixed = routes(1);
+    mixed.insert("2001:db8::80/128".parse().unwrap(), Arc::default());
     let huge = Route {
         large_communities: (0..6000).map(|n| (64500, 1, n)).collect(),
         ..Route::default()
     };
-    mixed.insert("203.0.113.1/32".parse().unwrap(), huge);
-    peer.advertise(Arc::new(mixed), false, at(100));
+    mixed.insert("203.0.113.1/32".parse().unwrap(), huge.into());
+    peer.advertise(mixed, false, at(100));
     assert_eq!(said(&mut peer), ["Active > announce 1 None []"]);
-    let withheld: Vec<_> = peer.status().withheld.into_values().collect();
+    let rib = peer.status().rib;
+    let withheld: Vec<_> = rib.withheld().values().copied().collect();
     assert_eq!(withheld, [Withheld::TooLong, Withheld::FamilyNotAgreed]);
 }
