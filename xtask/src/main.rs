@@ -7,6 +7,7 @@ mod build;
 mod build_ebpf;
 mod crds;
 mod demo;
+mod fuzz;
 mod image;
 mod lab;
 mod manifests;
@@ -51,6 +52,8 @@ enum Command {
     Demo(demo::Demo),
     /// Load every program on this kernel and show what its verifier says
     Verify(verify::Verify),
+    /// Feed random bytes to whatever reads a network
+    Fuzz(fuzz::Fuzz),
     /// Measure what a packet costs in the kernel
     Bench(bench::Bench),
     /// A network with a client, nodes and pods on this machine, to try things
@@ -70,6 +73,7 @@ fn main() -> ExitCode {
         Command::Manifests(manifests) => manifests.run(),
         Command::Demo(demo) => demo.run(),
         Command::Verify(verify) => verify.run(),
+        Command::Fuzz(fuzz) => fuzz.run(),
         Command::Bench(bench) => bench.run(),
         Command::Lab(lab) => lab.run(),
     };
