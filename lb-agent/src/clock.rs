@@ -42,6 +42,22 @@ pub fn instant() -> tokio::time::Instant {
     tokio::time::Instant::now()
 }
 
+/// Waits for a moment; for ever where there is none.
+pub async fn wait_until(moment: Option<Timestamp>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.since(now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The first at once, and none is made up for.
+#[must_use]
+pub fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 fn read(clock: ClockId) -> Duration {
     // Both clocks have been there for longer than any kernel we run on.
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)

@@ -2,68 +2,106 @@
 //! `metallb_bgp_session_up` is `corten_bgp_session_up`, with the same label.
 
 use super::text::{Kind, Text};
-use crate::report::routers::{BfdRow, Messages, Router, Routers};
+use crate::report::routers::{BfdRow, Router, Routers};
 
-/// Name, help, and the number.
-type Counter = (&'static str, &'static str, fn(&Messages) -> u64);
+/// Name, kind, help, and the number.
+type Row<T> = (&'static str, Kind, &'static str, fn(&T) -> u64);
 
-const COUNTERS: [Counter; 12] = [
-    ("corten_bgp_opens_sent", "OPEN messages sent.", |m| {
-        m.opens.sent
-    }),
+const ROUTERS: [Row<Router>; 15] = [
+    (
+        "corten_bgp_session_up",
+        Kind::Gauge,
+        "Whether a session is established.",
+        |router| u64::from(router.established),
+    ),
+    (
+        "corten_bgp_announced_prefixes_total",
+        Kind::Gauge,
+        "Prefixes that the peer was told.",
+        |router| number(router.told),
+    ),
+    (
+        "corten_bgp_pending_prefixes_total",
+        Kind::Gauge,
+        "Prefixes that wait for a session.",
+        |router| number(router.pending),
+    ),
+    (
+        "corten_bgp_opens_sent",
+        Kind::Counter,
+        "OPEN messages sent.",
+        |router| router.messages.opens.sent,
+    ),
     (
         "corten_bgp_opens_received",
+        Kind::Counter,
         "OPEN messages received.",
-        |m| m.opens.received,
+        |router| router.messages.opens.received,
     ),
     (
         "corten_bgp_notifications_sent",
+        Kind::Counter,
         "NOTIFICATION messages sent.",
-        |m| m.notifications.sent,
+        |router| router.messages.notifications.sent,
     ),
-    ("corten_bgp_updates_total", "UPDATE messages sent.", |m| {
-        m.updates.sent
-    }),
+    (
+        "corten_bgp_updates_total",
+        Kind::Counter,
+        "UPDATE messages sent.",
+        |router| router.messages.updates.sent,
+    ),
     (
         "corten_bgp_updates_total_received",
+        Kind::Counter,
         "UPDATE messages received.",
-        |m| m.updates.received,
+        |router| router.messages.updates.received,
     ),
     (
         "corten_bgp_keepalives_sent",
+        Kind::Counter,
         "KEEPALIVE messages sent.",
-        |m| m.keepalives.sent,
+        |router| router.messages.keepalives.sent,
     ),
     (
         "corten_bgp_keepalives_received",
+        Kind::Counter,
         "KEEPALIVE messages received.",
-        |m| m.keepalives.received,
+        |router| router.messages.keepalives.received,
     ),
     (
         "corten_bgp_route_refresh_sent",
+        Kind::Counter,
         "ROUTE-REFRESH messages sent.",
-        |m| m.refreshes.sent,
+        |router| router.messages.refreshes.sent,
     ),
-    ("corten_bgp_total_sent", "Messages sent.", |m| m.total.sent),
-    ("corten_bgp_total_received", "Messages received.", |m| {
-        m.total.received
-    }),
+    (
+        "corten_bgp_total_sent",
+        Kind::Counter,
+        "Messages sent.",
+        |router| router.messages.total.sent,
+    ),
+    (
+        "corten_bgp_total_received",
+        Kind::Counter,
+        "Messages received.",
+        |router| router.messages.total.received,
+    ),
     (
         "corten_bgp_treated_as_withdraw",
+        Kind::Counter,
         "UPDATE messages whose routes count as withdrawn, as something is wrong with them.",
-        |m| m.treated_as_withdraw,
+        |router| router.messages.treated_as_withdraw,
     ),
     (
         "corten_bgp_received_prefixes",
+        Kind::Counter,
         "Prefixes that the peer told; none is used.",
-        |m| m.prefixes_received,
+        |router| router.messages.prefixes_received,
     ),
 ];
 
-/// Name, kind, help, and the number. There are no echo packets.
-type OfBfd = (&'static str, Kind, &'static str, fn(&BfdRow) -> u64);
-
-const BFD: [OfBfd; 7] = [
+/// There are no echo packets.
+const BFD: [Row<BfdRow>; 7] = [
     (
         "corten_bfd_session_up",
         Kind::Gauge,
@@ -109,51 +147,30 @@ const BFD: [OfBfd; 7] = [
 ];
 
 pub(super) fn of_routers(text: &mut Text, Routers { routers }: &Routers) {
-    // Some names are MetalLB's and not Prometheus' way; who has no routers has
-    // none of them.
-    if routers.is_empty() {
+    let with_bfd = routers.iter().filter_map(|router| {
+        let bfd = router.bfd.as_ref()?;
+        Some((router.address.clone(), bfd))
+    });
+    let with_bfd: Vec<_> = with_bfd.collect();
+    let all: Vec<_> = routers.iter().map(|r| (r.endpoint(), r)).collect();
+    families(text, &ROUTERS, &all);
+    families(text, &BFD, &with_bfd);
+}
+
+/// Some names are MetalLB's and not Prometheus' way; who has nobody to say them
+/// of has none of them.
+fn families<T>(text: &mut Text, rows: &[Row<T>], peers: &[(String, &T)]) {
+    if peers.is_empty() {
         return;
     }
-    let mut family = |name, kind, help, value: &dyn Fn(&Router) -> u64| {
-        text.family(name, kind, help);
-        for router in routers {
-            let peer = router.endpoint();
-            text.sample(&[("peer", &peer)], value(router));
-        }
-    };
-    let number = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-    family(
-        "corten_bgp_session_up",
-        Kind::Gauge,
-        "Whether a session is established.",
-        &|router| u64::from(router.established),
-    );
-    family(
-        "corten_bgp_announced_prefixes_total",
-        Kind::Gauge,
-        "Prefixes that the peer was told.",
-        &|router| number(router.told),
-    );
-    family(
-        "corten_bgp_pending_prefixes_total",
-        Kind::Gauge,
-        "Prefixes that wait for a session.",
-        &|router| number(router.pending),
-    );
-    for (name, help, value) in COUNTERS {
-        family(name, Kind::Counter, help, &|router| value(&router.messages));
-    }
-    let with_bfd = || {
-        let all = routers.iter();
-        all.filter_map(|router| router.bfd.as_ref().map(|bfd| (router, bfd)))
-    };
-    if with_bfd().next().is_none() {
-        return;
-    }
-    for (name, kind, help, value) in BFD {
-        text.family(name, kind, help);
-        for (router, bfd) in with_bfd() {
-            text.sample(&[("peer", &router.address)], value(bfd));
+    for (name, kind, help, value) in rows {
+        text.family(name, *kind, help);
+        for (peer, of) in peers {
+            text.sample(&[("peer", peer)], value(of));
         }
     }
+}
+
+fn number(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::AgentError;
+use crate::clock;
 use crate::dataplane::sweep::Sweeper;
 use crate::reconcile::FilterReady;
 
@@ -17,8 +18,7 @@ pub(super) async fn sweep(
     mut sweeper: Sweeper,
     filter: mpsc::Sender<FilterReady>,
 ) -> Result<(), AgentError> {
-    let mut ticks = tokio::time::interval(SWEEP_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(SWEEP_EVERY);
     let (mut removed, mut sweeps) = (0, 0_u32);
     loop {
         ticks.tick().await;

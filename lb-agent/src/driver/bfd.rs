@@ -179,11 +179,10 @@ async fn run(
         listeners: Listeners::new(packets_out),
         found,
     };
-    let mut ticks = tokio::time::interval(SECOND);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(SECOND);
     loop {
         driver.work();
-        let timer = sleep(driver.deadline());
+        let timer = clock::wait_until(driver.deadline());
         tokio::select! {
             biased;
             // Also where nobody is left to say it.
@@ -203,13 +202,6 @@ async fn run(
         }
     }
     driver.farewell(&mut packets).await;
-}
-
-async fn sleep(until: Option<Timestamp>) {
-    match until {
-        Some(until) => tokio::time::sleep(until.since(clock::now())).await,
-        None => std::future::pending().await,
-    }
 }
 
 impl Driver {

@@ -68,8 +68,7 @@ pub async fn run(claims: Claims, mut probed: watch::Receiver<Probed>) -> io::Res
     let mut asked = Probed::default();
     // What was said before this process began is history.
     let mut looked = clock::now();
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut look = clock::ticks(LOOK_EVERY);
     loop {
         while let Some(ask) = prober.poll_output() {
             match ask {
