@@ -95,6 +95,8 @@ pub struct Options {
     pub returns_in: Option<Duration>,
     /// Where connections of routers are taken; none: nowhere.
     pub bgp_listen_port: Option<u16>,
+    /// Routers next to this node send with TTL 255, and others do not count.
+    pub bgp_ttl_security: bool,
     pub rates: [u32; 4],
     pub debug_packets: bool,
     /// Where `/metrics`, `/healthz` and `/readyz` are; none: nowhere.
@@ -360,6 +362,7 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     let routers = Routers::start(
         bgp::Settings {
             listen: options.bgp_listen_port,
+            ttl_security: options.bgp_ttl_security,
             preserved: reconciler.found_tables(),
             run_folder: options.run_folder.clone(),
         },

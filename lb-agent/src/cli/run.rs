@@ -100,6 +100,13 @@ pub(super) struct Run {
     /// [default: take none, and connect to routers]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     bgp_listen_port: Option<u16>,
+    /// Take from routers only what comes with TTL 255, which nobody who is
+    /// farther away than they can send (RFC 5082)
+    ///
+    /// Routers have to send it (FRR: neighbor … ttl-security hops 1). Those whose
+    /// BGPPeer says ebgpMultiHop are not checked.
+    #[arg(long)]
+    bgp_ttl_security: bool,
     /// How long VIPs are answered for (ARP, NDP) after the agent's last sign of
     /// life where there is no other agent that could take over, in seconds
     ///
@@ -274,6 +281,7 @@ impl Run {
                 OnTerminate::Keep(time) => Some(time),
             },
             bgp_listen_port: self.bgp_listen_port,
+            bgp_ttl_security: self.bgp_ttl_security,
             rates: [
                 self.rates.echo_rate,
                 self.rates.reject_rate,

@@ -33,6 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::bfd::{self, Want};
+use crate::clock;
 use crate::report::routers::{BfdRow, Router, Routers};
 use crate::report::routes::{OfPeer, ToldOf};
 use finder::Neighbour;
@@ -52,7 +53,16 @@ pub struct Settings {
     /// The data plane was there before this agent: what routers knew of this
     /// node holds.
     pub preserved: bool,
+    /// Routers next to this node send with TTL 255, and others do not count.
+    pub ttl_security: bool,
     pub run_folder: PathBuf,
+}
+
+impl Settings {
+    /// RFC 5082: what came by no router still has all of it.
+    fn least_ttl(&self, peer: &Peer) -> Option<u8> {
+        (self.ttl_security && !peer.ebgp_multi_hop).then_some(u8::MAX)
+    }
 }
 
 /// None: not known yet, and nobody is called before it is.
@@ -132,8 +142,7 @@ pub async fn run(
         first: true,
     };
     let mut found = driver.bfd.found.clone();
-    let mut ticks = tokio::time::interval(SAY_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = clock::ticks(SAY_EVERY);
     let mut news = true;
     loop {
         tokio::select! {
@@ -241,7 +250,13 @@ impl Driver {
         });
         let passwords: BTreeMap<IpAddr, Password> = passwords.collect();
         if let Some(listener) = &mut self.listener {
-            listener.expect(passwords);
+            // Nobody else is to be heard at all.
+            let near = |running: &Running| {
+                let peer = &running.peer.peer;
+                self.settings.least_ttl(peer).is_some()
+            };
+            let all = !self.running.is_empty() && self.running.values().all(near);
+            listener.expect(passwords, all);
         }
     }
 
@@ -282,7 +297,8 @@ impl Driver {
         let (accepted, incoming) = mpsc::channel(1);
         let (stop, stopped) = oneshot::channel();
         let found = self.bfd.found.clone();
-        let speaker = Speaker::new(&peer, found, self.outbox.clone());
+        let least_ttl = self.settings.least_ttl(&peer.peer);
+        let speaker = Speaker::new(&peer, least_ttl, found, self.outbox.clone());
         self.speakers
             .spawn(speaker.run(orders_in, incoming, stopped));
         let running = Running {

@@ -2,7 +2,7 @@
 //! device, with the TTL that peers who check it expect (RFC 5082).
 #![expect(
     unsafe_code,
-    reason = "neither socket2 nor nix knows the option TCP_MD5SIG"
+    reason = "neither socket2 nor nix knows the options TCP_MD5SIG and IP_MINTTL"
 )]
 
 use std::io;
@@ -34,6 +34,8 @@ pub struct Dial {
     /// A VRF, or a link.
     pub device: Option<String>,
     pub password: Option<Password>,
+    /// Packets of the peer with a smaller TTL do not count (RFC 5082).
+    pub least_ttl: Option<u8>,
 }
 
 /// Why there is no connection.
@@ -49,6 +51,8 @@ pub enum DialError {
     Device(String, #[source] io::Error),
     #[error(transparent)]
     Password(#[from] PasswordError),
+    #[error("the kernel does not check the TTL of what comes in")]
+    LeastTtl(#[source] io::Error),
 }
 
 /// Why a password cannot be used. There is no session without it then.
@@ -73,6 +77,10 @@ pub async fn dial(dial: &Dial) -> Result<TcpStream, DialError> {
     }
     if let Some(password) = &dial.password {
         sign(&socket, dial.remote.ip(), Some(password))?;
+    }
+    if dial.least_ttl.is_some() {
+        let checked = require_ttl(&socket, dial.remote.ip(), dial.least_ttl);
+        checked.map_err(DialError::LeastTtl)?;
     }
     let socket = TcpSocket::from_std_stream(socket.into());
     let connected = socket.connect(dial.remote).await;
@@ -111,22 +119,31 @@ pub fn sign(
 ) -> Result<(), PasswordError> {
     let key = password.map_or(&[][..], |password| password.reveal().as_bytes());
     let option = md5sig(remote, key).ok_or(PasswordError::TooLong)?;
-    let length = libc::socklen_t::try_from(option.len()).unwrap_or_default();
-    let fd = socket.as_fd().as_raw_fd();
-    // SAFETY: the option is as long as is said, and lives until the call ends.
-    let done = unsafe {
-        libc::setsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_MD5SIG,
-            option.as_ptr().cast(),
-            length,
-        )
+    let set = set(socket, libc::IPPROTO_TCP, libc::TCP_MD5SIG, &option);
+    set.map_err(PasswordError::Kernel)
+}
+
+/// Segments that come with a smaller TTL or hop limit are dropped, before they
+/// are looked at; none: any counts. For a socket that listens, that is said of
+/// whoever begins to connect.
+pub fn require_ttl(socket: &impl AsFd, remote: IpAddr, least: Option<u8>) -> io::Result<()> {
+    let (level, name) = match remote {
+        IpAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MINTTL),
+        IpAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MINHOPCOUNT),
     };
+    let least = i32::from(least.unwrap_or_default());
+    set(socket, level, name, &least.to_ne_bytes())
+}
+
+fn set(socket: &impl AsFd, level: i32, name: i32, value: &[u8]) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(io::Error::other)?;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: the value is as long as is said, and lives until the call ends.
+    let done = unsafe { libc::setsockopt(fd, level, name, value.as_ptr().cast(), length) };
     if done == 0 {
         Ok(())
     } else {
-        Err(PasswordError::Kernel(io::Error::last_os_error()))
+        Err(io::Error::last_os_error())
     }
 }
 
@@ -228,6 +245,8 @@ pub(super) fn same_net(one: IpAddr, other: IpAddr, mask: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn password(text: &str) -> Option<Password> {
@@ -240,7 +259,15 @@ mod tests {
             source: None,
             device: None,
             password,
+            least_ttl: None,
         }
+    }
+
+    /// Nothing answers within that: generous where an answer is awaited.
+    const SILENCE: Duration = Duration::from_millis(300);
+
+    async fn is_silent<T>(attempt: impl Future<Output = T>) -> bool {
+        tokio::time::timeout(SILENCE, attempt).await.is_err()
     }
 
     #[tokio::test]
@@ -256,10 +283,56 @@ mod tests {
         // Nothing answers one who has another or none.
         for other in [password("other"), None] {
             let dial = to(address, other);
-            let patience = std::time::Duration::from_millis(300);
-            let connected = tokio::time::timeout(patience, super::dial(&dial)).await;
-            assert!(connected.is_err(), "{dial:?}: {connected:?}");
+            assert!(is_silent(super::dial(&dial)).await, "{dial:?}");
         }
+    }
+
+    /// Linux sends 64 where nobody asks for more, as routers send 1.
+    #[tokio::test]
+    async fn whoever_may_be_far_away_is_not_heard_where_the_ttl_is_checked() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let local: SocketAddr = local.parse().unwrap();
+            let near = listen(local).unwrap();
+            let address = near.local_addr().unwrap();
+            require_ttl(&near, address.ip(), Some(255)).unwrap();
+            let checking = |remote| Dial {
+                least_ttl: Some(255),
+                ..to(remote, None)
+            };
+            // Both of this side send 255, and both check it.
+            let stream = dial(&checking(address)).await.unwrap();
+            drop(stream);
+            let far = TcpStream::connect(address);
+            assert!(is_silent(far).await, "{local}: a SYN with 64 is not heard");
+            let listener = TcpListener::bind(local).await.unwrap();
+            let other = listener.local_addr().unwrap();
+            let checked = checking(other);
+            assert!(
+                is_silent(dial(&checked)).await,
+                "{local}: nor an answer with 64"
+            );
+            assert!(dial(&to(other, None)).await.is_ok(), "{local}: unchecked");
+            require_ttl(&near, address.ip(), None).unwrap();
+            assert!(TcpStream::connect(address).await.is_ok(), "{local}");
+        }
+    }
+
+    /// Every kernel has lo; VRFs are devices, which this one may not be able to
+    /// make.
+    #[tokio::test]
+    async fn a_vrf_that_is_not_there_is_said() {
+        let nowhere = "127.0.0.1:1".parse().unwrap();
+        let by = |device: &str| Dial {
+            device: Some(device.to_owned()),
+            ..to(nowhere, None)
+        };
+        let text = crate::errors::one_line(&dial(&by("blue")).await.unwrap_err());
+        assert_eq!(
+            text,
+            "there is no device blue (vrf): No such device (os error 19)"
+        );
+        let refused = dial(&by("lo")).await.unwrap_err();
+        assert!(matches!(refused, DialError::Connect(_)), "{refused}");
     }
 
     #[tokio::test]

@@ -48,8 +48,11 @@ impl Listener {
         }
     }
 
-    /// Signs what these send and say, and nobody else's.
-    pub(super) fn expect(&mut self, wanted: BTreeMap<IpAddr, Password>) {
+    /// Signs what these send and say, and nobody else's. `near`: all of them are
+    /// so near that nothing with a TTL below 255 counts; otherwise that is
+    /// looked at when it is known who connects.
+    pub(super) fn expect(&mut self, wanted: BTreeMap<IpAddr, Password>, near: bool) {
+        self.require_ttl(near.then_some(u8::MAX));
         let gone = self.signed.keys().filter(|peer| !wanted.contains_key(peer));
         for peer in gone {
             self.sign(*peer, None);
@@ -60,6 +63,20 @@ impl Listener {
             }
         }
         self.signed = wanted;
+    }
+
+    fn require_ttl(&self, least: Option<u8>) {
+        let any: [(_, IpAddr); 2] = [
+            (&self.v4, Ipv4Addr::UNSPECIFIED.into()),
+            (&self.v6, Ipv6Addr::UNSPECIFIED.into()),
+        ];
+        for (socket, family) in any {
+            if let Some(socket) = socket
+                && let Err(error) = bgp_socket::require_ttl(socket, family, least)
+            {
+                tracing::warn!(port = self.port, %error, "cannot check the TTL of who connects");
+            }
+        }
     }
 
     fn sign(&self, peer: IpAddr, password: Option<&Password>) {

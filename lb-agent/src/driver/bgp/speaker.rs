@@ -55,6 +55,8 @@ pub(super) struct Outbox {
 
 pub(super) struct Speaker {
     peer: config::Peer,
+    /// What the peer does not send with that much does not count.
+    least_ttl: Option<u8>,
     machine: Peer,
     /// By side.
     sockets: [Option<Socket>; 2],
@@ -84,7 +86,12 @@ const fn slot(side: Side) -> usize {
 }
 
 impl Speaker {
-    pub(super) fn new(peer: &BgpPeer, found: watch::Receiver<AllFound>, outbox: Outbox) -> Self {
+    pub(super) fn new(
+        peer: &BgpPeer,
+        least_ttl: Option<u8>,
+        found: watch::Receiver<AllFound>,
+        outbox: Outbox,
+    ) -> Self {
         let finder = match &peer.peer.end {
             PeerEnd::Address(_) => None,
             PeerEnd::Interface(interface) => Some(Finder::new(interface)),
@@ -92,6 +99,7 @@ impl Speaker {
         Self {
             machine: Peer::new(peer.session.clone(), random::number(), clock::now()),
             peer: peer.peer.clone(),
+            least_ttl,
             sockets: [None, None],
             dialing: None,
             outbox,
@@ -115,13 +123,7 @@ impl Speaker {
             self.drain();
             // Nobody listens any more once the agent ends.
             let _said = self.outbox.status.send(self.said()).await;
-            let deadline = self.machine.deadline();
-            let timer = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep(deadline.since(clock::now())).await,
-                    None => std::future::pending().await,
-                }
-            };
+            let timer = clock::wait_until(self.machine.deadline());
             let [active, passive] = &self.sockets;
             let in_use = self.machine.is_established();
             tokio::select! {
@@ -237,6 +239,7 @@ impl Speaker {
             source: self.peer.source_address,
             device: self.peer.vrf.clone(),
             password: self.peer.password.clone(),
+            least_ttl: self.least_ttl,
         };
         self.dialing = Some(tokio::spawn(async move {
             match tokio::time::timeout(DIAL_LIMIT, bgp_socket::dial(&to)).await {
@@ -245,6 +248,11 @@ impl Speaker {
                 Err(_late) if to.password.is_some() => Err(
                     "no answer: the peer may have another password, or none, or be away".to_owned(),
                 ),
+                Err(_late) if to.least_ttl.is_some() => {
+                    Err("no answer: the peer may be away, or not send with TTL 255 \
+                     (--bgp-ttl-security)"
+                        .to_owned())
+                }
                 Err(_late) => Err("no answer".to_owned()),
             }
         }));
@@ -272,6 +280,12 @@ impl Speaker {
     }
 
     fn accepted(&mut self, stream: TcpStream) {
+        if let (Some(_), Ok(remote)) = (self.least_ttl, stream.peer_addr())
+            && let Err(error) = bgp_socket::require_ttl(&stream, remote.ip(), self.least_ttl)
+        {
+            tracing::warn!(peer = self.peer.name, %error, "its TTL cannot be checked: closed");
+            return;
+        }
         if self.machine.may_accept() {
             self.connected(Side::Passive, stream);
         } else {
