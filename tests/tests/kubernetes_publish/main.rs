@@ -425,7 +425,7 @@ async fn of_agents_that_do_not_hear_each_other_the_lease_tells_who_lives() {
     let server = server();
     let kubectl = server.kubectl();
     let mut first = Agent::start(&server, "node1").await;
-    until("held", || holder(&kubectl)).await;
+    until("held", || holder(kubectl)).await;
     let mut second = Agent::start(&server, "node2").await;
     let ours = |told: &Arbiter| matches!(told, Arbiter::Ours { .. });
     let theirs = |told: &Arbiter| matches!(told, Arbiter::Theirs { .. });
@@ -447,5 +447,5 @@ async fn of_agents_that_do_not_hear_each_other_the_lease_tells_who_lives() {
         .expect("in time")
         .expect("it runs");
     assert!(ours(&told), "{told:?}");
-    assert_eq!(holder(&kubectl).as_deref(), Some("node2"));
+    assert_eq!(holder(kubectl).as_deref(), Some("node2"));
 }
