@@ -35,6 +35,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "src/dataplane/batch.rs",
             "src/net/bgp_socket.rs",
+            "src/net/discovery_socket.rs",
             "src/net/packet_socket.rs",
         ],
     ),

@@ -49,7 +49,8 @@ pub fn link(name: &str) -> Option<Link> {
 #[must_use]
 pub fn name_of(number: u32) -> Option<String> {
     let name = nix::net::if_::if_indextoname(number).ok()?;
-    name.into_string().ok()
+    // nix takes a failure for an empty name.
+    name.into_string().ok().filter(|name| !name.is_empty())
 }
 
 #[derive(Debug)]
