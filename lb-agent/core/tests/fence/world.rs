@@ -79,7 +79,7 @@ pub(crate) struct World {
     api: Api,
     /// Only datagrams of agents are cut, and announcements are heard everywhere.
     wire_whole: bool,
-    loss_percent: u64,
+    pub(crate) loss_percent: u64,
     delay_ms: u64,
     flying: BTreeMap<(u64, u64), (usize, Datagram)>,
     flown: u64,
