@@ -25,7 +25,9 @@ const UDP: u8 = 17;
 /// What tells one packet from all others of its client: ports, and TCP's
 /// sequence numbers with its time stamps, or UDP's payload; and IPv4's
 /// identification, which a segment that is sent again has anew. Two of a
-/// million packets look alike with a chance of one in thirty million.
+/// million packets look alike with a chance of one in thirty million. IPv6 has
+/// nothing of the kind: of its segments only those with payload are told apart,
+/// as two acknowledgements of one millisecond may be alike.
 type Identity = u64;
 
 /// A capture at each node's port, of what is for VIPs.
@@ -100,6 +102,7 @@ fn identity(frame: &[u8], vips: &[IpAddr]) -> Option<Identity> {
     let rest = packet.rest;
     let ports = rest.get(..4)?;
     let own = match packet.protocol {
+        TCP if packet.id.is_empty() && !has_payload(rest) => return None,
         // Without the checksum; with options and payload.
         TCP => [rest.get(4..16)?, rest.get(20..)?],
         UDP => [rest.get(UDP_HEADER..)?, &[]],
@@ -108,6 +111,12 @@ fn identity(frame: &[u8], vips: &[IpAddr]) -> Option<Identity> {
     let mut hasher = DefaultHasher::new();
     (packet.protocol, packet.to, packet.id, ports, own).hash(&mut hasher);
     Some(hasher.finish())
+}
+
+/// Of a TCP segment.
+fn has_payload(segment: &[u8]) -> bool {
+    let offset = segment.get(12).map_or(0, |byte| usize::from(byte >> 4) * 4);
+    segment.len() > offset
 }
 
 struct Packet<'a> {
@@ -175,6 +184,18 @@ mod tests {
         frame[ETHERNET + 5] ^= 1;
         assert_ne!(identity(&frame, &[vip]), identity(&sent, &[vip]));
         assert_eq!(identity(&frame, &[]), None);
+    }
+
+    #[test]
+    fn acknowledgements_that_may_be_alike_are_not_counted() {
+        let vip: IpAddr = "2001:db8:0:2::80".parse().expect("one");
+        let client = "[2001:db8:0:2::200]:4000".parse().expect("one");
+        let ack = Segment::tcp(client, (vip, 80).into(), "A");
+        for (segment, counts) in [(ack.clone(), false), (ack.payload(b"GET"), true)] {
+            let packet = segment.packet();
+            let frame = ethernet([2; 6], [4; 6], ethertype(&packet), &packet);
+            assert_eq!(identity(&frame, &[vip]).is_some(), counts);
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! 200 open TCP connections with traffic, and UDP flows, while one thing
 //! after the other changes: nothing is reset, lost, or answered by another
-//! pod, apart from flows of a pod that is gone.
+//! pod, apart from flows of a pod that is gone, and a datagram now and then.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use lb_tests::command::feed;
 use lb_tests::lab::address::pod_subnets;
+use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Endpoint, Lab, Spec, Wire};
 use lb_tests::load::{Flooding, Flow, Load, Tally, spread};
 use lb_tests::netns::Namespace;
@@ -20,6 +21,9 @@ const ANSWERS: u64 = 6;
 const NEW_FLOWS: u32 = 150;
 /// Packets from invented addresses, of each kind, at least.
 const FLOOD: u32 = 1_000_000;
+
+/// UDP flows that may have missed one answer.
+const MISSED_MOST: usize = 2;
 
 /// For what takes some retransmissions.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -84,13 +88,19 @@ impl Trial {
     fn check_promised(&self, change: &str) {
         let answered = self.load.wait_for_answers(ANSWERS);
         let flows = self.look();
-        let bad: Vec<_> = flows.iter().filter(|flow| !self.is_fine(flow)).collect();
+        let bad = flows.iter().filter(|flow| !self.is_fine(flow));
+        // Best effort: programs that are attached anew, and nodes that know a
+        // change one after the other, may cost a datagram now and then.
+        let (bad, missed): (Vec<_>, Vec<_>) = bad.partition(|flow| {
+            let missed = flow.target.protocol == Protocol::Udp && flow.lost == 1;
+            !missed || flow.stalled + flow.masked > 0 || flow.broken.is_some()
+        });
         assert!(
-            bad.is_empty(),
+            bad.is_empty() && missed.len() <= MISSED_MOST,
             "after {change}, {} of {} flows are not well, such as {:?}\n{}",
-            bad.len(),
+            bad.len() + missed.len(),
             flows.len(),
-            bad[0],
+            bad.first().or(missed.first()),
             self.lab.counters()
         );
         if let Err(error) = answered {
