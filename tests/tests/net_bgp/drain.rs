@@ -5,15 +5,12 @@ use anyhow::ensure;
 use lb_tests::frames::Capture;
 use lb_tests::frr::host_prefix;
 use lb_tests::lab::Lab;
-use lb_tests::lab::manifests::Protocol;
 use lb_tests::load::{Load, Probes, Tally, Track};
 use lb_tests::{require, wait};
 
-use super::{CONNECTIONS, LIMIT, logs, spec, wait_next_hops};
+use super::{CONNECTIONS, LIMIT, logs, probe_udp, spec, wait_next_hops};
 
 const DRAINED: u8 = 3;
-/// Flows of UDP, to each VIP of such a service.
-const PROBES: usize = 12;
 /// RFC 4271 section 4.1.
 const MARKER: [u8; 16] = [0xff; 16];
 const UPDATE: u8 = 2;
@@ -29,10 +26,7 @@ fn a_drain_is_told_first_and_the_routes_go_then_and_no_connection_notices() {
     let mut lab = Lab::up(spec("bgpdrain")).expect("the lab comes up");
     wait_next_hops(&lab, &[1, 2, 3]);
     let load = Load::open(&lab, CONNECTIONS, 0).expect("flows open");
-    let udp = lab.targets().into_iter();
-    let udp = udp.filter(|target| target.protocol == Protocol::Udp);
-    let probed = udp.flat_map(|target| [target.address; PROBES]).collect();
-    let probes = Probes::udp(&lab.client(), probed);
+    let probes = probe_udp(&lab);
     load.wait_for_answers(4).expect("answers");
     // What agents that have just been started owe is not the drain's.
     wait::until(LIMIT, "all probes are answered", || {

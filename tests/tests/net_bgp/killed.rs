@@ -7,16 +7,13 @@
 use anyhow::ensure;
 use lb_tests::frr::Frr;
 use lb_tests::lab::Lab;
-use lb_tests::lab::manifests::Protocol;
-use lb_tests::load::{Load, Probes, Tally, Track, longest_gap};
+use lb_tests::load::{Load, Tally, Track, longest_gap};
 use lb_tests::{require, wait};
 use serde_json::Value;
 
-use super::{CONNECTIONS, LIMIT, logs, spec, wait_bfd, wait_next_hops};
+use super::{CONNECTIONS, LIMIT, logs, probe_udp, spec, wait_bfd, wait_next_hops};
 
 const KILLED: u8 = 2;
-/// Flows of UDP, to each VIP of such a service.
-const PROBES: usize = 12;
 
 /// RFC 5882 section 4.3.2: the control bit is not set, as the agent sends the
 /// packets, so that a router that looks at it goes on by graceful restart.
@@ -47,10 +44,7 @@ fn kill(prefix: &str, looks: bool) {
     }
     wait_bfd(&lab);
     let load = Load::open(&lab, CONNECTIONS, 0).expect("flows open");
-    let udp = lab.targets().into_iter();
-    let udp = udp.filter(|target| target.protocol == Protocol::Udp);
-    let probed = udp.flat_map(|target| [target.address; PROBES]).collect();
-    let probes = Probes::udp(&lab.client(), probed);
+    let probes = probe_udp(&lab);
     load.wait_for_answers(10).expect("answers");
 
     lab.node(KILLED).kill_agent().expect("killed");

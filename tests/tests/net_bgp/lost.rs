@@ -7,16 +7,13 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Loss};
-use lb_tests::load::{Flow, Load, Probes, Tally, longest_gap};
+use lb_tests::load::{Flow, Load, Tally, longest_gap};
 use lb_tests::{require, wait};
 
-use super::{CONNECTIONS, LIMIT, logs, spec, wait_bfd, wait_next_hops};
+use super::{CONNECTIONS, LIMIT, logs, probe_udp, spec, wait_bfd, wait_next_hops};
 
 const LOST: u8 = 2;
-/// Flows of UDP, to each VIP of such a service.
-const PROBES: usize = 12;
 
 #[test]
 fn a_silent_node_is_missed_by_bfd() {
@@ -58,10 +55,7 @@ fn lose(prefix: &str, loss: Loss, hold_s: Option<u16>) -> Option<Duration> {
         wait_bfd(&lab);
     }
     let load = Load::open(&lab, CONNECTIONS, 0).expect("flows open");
-    let udp = lab.targets().into_iter();
-    let udp = udp.filter(|target| target.protocol == Protocol::Udp);
-    let probed = udp.flat_map(|target| [target.address; PROBES]).collect();
-    let probes = Probes::udp(&lab.client(), probed);
+    let probes = probe_udp(&lab);
     load.wait_for_answers(10).expect("answers");
 
     lab.lose(LOST, loss).expect("lost");

@@ -16,11 +16,15 @@ mod unnumbered;
 
 use std::time::Duration;
 
+use lb_tests::lab::manifests::Protocol;
 use lb_tests::lab::{Lab, Spec, Wire};
+use lb_tests::load::Probes;
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// To each VIP.
 const CONNECTIONS: usize = 100;
+/// Flows of UDP, to each VIP of such a service.
+const PROBES: usize = 12;
 
 fn spec(prefix: &str) -> Spec {
     let mut spec = Spec::for_test(prefix).expect("programs are built");
@@ -52,4 +56,12 @@ fn logs(lab: &Lab) -> String {
             format!("{}: {routers}\n{}\n", node.name(), lines.join("\n"))
         })
         .collect()
+}
+
+/// Probes every VIP of a service of UDP, from now on.
+fn probe_udp(lab: &Lab) -> Probes {
+    let targets = lab.targets().into_iter();
+    let udp = targets.filter(|target| target.protocol == Protocol::Udp);
+    let probed = udp.flat_map(|target| [target.address; PROBES]).collect();
+    Probes::udp(&lab.client(), probed)
 }
