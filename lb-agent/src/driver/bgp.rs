@@ -435,17 +435,15 @@ impl Running {
 
     /// The session of BFD that it should have; none while nobody is known.
     fn bfd(&self) -> Option<bfd::Ends> {
-        let ends = ends(&self.peer.peer, self.neighbour.as_ref());
-        self.peer.bfd.as_ref().and(ends)
+        ends(&self.peer, self.neighbour.as_ref())
     }
 }
 
 fn orders(session: &Session, neighbour: Option<Neighbour>) -> Orders {
-    let ends = ends(&session.peer.peer, neighbour.as_ref());
     Orders {
         routes: session.routes.clone(),
         leaving: session.peer.leaving,
-        bfd: session.peer.bfd.as_ref().and(ends),
+        bfd: ends(&session.peer, neighbour.as_ref()),
         neighbour,
     }
 }
@@ -457,8 +455,10 @@ fn remote(peer: &Peer, neighbour: Option<&Neighbour>) -> Option<(IpAddr, u32)> {
     }
 }
 
-/// Between which BFD is spoken.
-fn ends(peer: &Peer, neighbour: Option<&Neighbour>) -> Option<bfd::Ends> {
+/// Between which BFD is spoken, where it is wanted.
+fn ends(peer: &BgpPeer, neighbour: Option<&Neighbour>) -> Option<bfd::Ends> {
+    peer.bfd.as_ref()?;
+    let peer = &peer.peer;
     let (remote, scope) = remote(peer, neighbour)?;
     Some(bfd::Ends {
         remote,

@@ -86,7 +86,6 @@ pub async fn run(claims: Claims, mut probed: watch::Receiver<Probed>) -> io::Res
             last.clone_from(&found);
             changed
         });
-        let left = prober.deadline().map(|next| next.since(clock::now()));
         tokio::select! {
             changed = probed.changed() => {
                 if changed.is_err() {
@@ -98,7 +97,7 @@ pub async fn run(claims: Claims, mut probed: watch::Receiver<Probed>) -> io::Res
                 let vips = vips.difference(&found.free).copied().collect();
                 prober.configure(&vips, clock::now());
             }
-            () = tokio::time::sleep(left.unwrap_or(Duration::MAX)), if left.is_some() => {
+            () = clock::wait_until(prober.deadline()) => {
                 looked = claims.look(looked, &asked.nodes, &mut prober, &mut found);
                 prober.handle_timeout(clock::now());
             }

@@ -10,7 +10,6 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -50,7 +49,6 @@ pub async fn run(
             *last = finding;
             changed
         });
-        let left = asker.deadline().map(|next| next.since(clock::now()));
         tokio::select! {
             changed = net.changed() => if changed.is_err() {
                 return;
@@ -59,9 +57,7 @@ pub async fn run(
                 return;
             },
             (link, frame) = ears.hear() => asker.handle_frame(link, &frame),
-            () = tokio::time::sleep(left.unwrap_or(Duration::MAX)), if left.is_some() => {
-                asker.handle_timeout(clock::now());
-            }
+            () = clock::wait_until(asker.deadline()) => asker.handle_timeout(clock::now()),
         }
     }
 }

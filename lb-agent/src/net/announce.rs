@@ -9,7 +9,6 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
-use std::time::Duration;
 
 use lb_core::l2::wire::ndp::solicited_node;
 use lb_core::l2::{Announcer, Output, Wanted};
@@ -31,7 +30,6 @@ pub async fn run(mut wanted: watch::Receiver<Wanted>) -> io::Result<()> {
                 tracing::debug!(link, %error, "not announced");
             }
         }
-        let left = announcer.deadline().map(|next| next.since(clock::now()));
         tokio::select! {
             changed = wanted.changed() => {
                 if changed.is_err() {
@@ -41,9 +39,7 @@ pub async fn run(mut wanted: watch::Receiver<Wanted>) -> io::Result<()> {
                 announcer.configure(&now, clock::now());
                 groups.set(&now);
             }
-            () = tokio::time::sleep(left.unwrap_or(Duration::MAX)), if left.is_some() => {
-                announcer.handle_timeout(clock::now());
-            }
+            () = clock::wait_until(announcer.deadline()) => announcer.handle_timeout(clock::now()),
         }
     }
 }
