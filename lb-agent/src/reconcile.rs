@@ -30,7 +30,7 @@ use lb_common::config::Config;
 use lb_core::dataplane::{Image, Ledger, Settle, diff, plan};
 use lb_core::desired::{Desired, Memo, desired};
 use lb_core::l2::Wanted as Announced;
-use lb_core::model::{Delivery, Inputs, Links, Members, NodeName};
+use lb_core::model::{Inputs, Links, Members, NodeName};
 use lb_core::moved::Awaiting;
 use lb_core::problem::Problem;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -337,9 +337,8 @@ impl Reconciler {
         let now = clock::now();
         let desired = desired(&self.inputs, &mut self.memo);
         watch.lap("desired");
-        let direct = desired.local.keys();
-        let direct = direct.filter(|backend| backend.delivery == Delivery::Direct);
-        self.ask(direct.map(|backend| backend.address).collect());
+        let direct = desired.local.iter().filter(|(_, reach)| reach.direct);
+        self.ask(direct.map(|(backend, _)| backend.address).collect());
         watch.lap("ask");
         let (mut target, more) = plan(&desired, &self.current, &mut self.ledger, now);
         let same = self.owns_the_same(&desired);
@@ -433,8 +432,8 @@ impl Reconciler {
         let direct = desired
             .local
             .iter()
-            .filter(|(backend, _)| backend.delivery == Delivery::Direct)
-            .filter_map(|(_, ifindex)| *ifindex);
+            .filter(|(_, reach)| reach.direct)
+            .filter_map(|(_, reach)| reach.link);
         let pod_devices: BTreeSet<u32> = direct.collect();
         for uplink in &self.uplinks {
             let place = |hook| ((hook, uplink.ifindex), uplink.name.clone());

@@ -25,7 +25,8 @@ const _: () = assert!(size_of::<BackendValue>() == 28);
 
 /// Bits of [`BackendValue::flags`].
 pub mod flags {
-    /// Deliver past the stack, straight into the pod (`direct`).
+    /// At least one service delivers past the stack, straight into the pod
+    /// (`direct`); which ones, the frontends say.
     pub const DIRECT: u32 = 1;
 }
 

@@ -364,6 +364,38 @@ fn pods_come_and_go_behind_a_router() {
     }
 }
 
+/// Whether pods are reached past the stack changes, and changes back: open flows
+/// go on, and new ones that begin at that very time are answered.
+fn delivery_changes(prefix: &str, wire: Wire) {
+    let mut trial = Trial::start(spec(prefix, wire), |_| {});
+    for round in 0..5 {
+        for direct in [true, false] {
+            let note = direct.then(|| "corten.dev/delivery: direct".to_owned());
+            for service in &mut trial.lab.manifests.services {
+                service.annotations = note.clone().into_iter().collect();
+            }
+            trial.lab.write().expect("manifests are written");
+            trial.check_new(ALL);
+            trial.check(&format!("round {round}, direct delivery: {direct}"));
+        }
+    }
+    trial.end();
+}
+
+#[test]
+fn delivery_changes_on_one_link() {
+    if require::root("net") {
+        delivery_changes("chgway", Wire::SameLink);
+    }
+}
+
+#[test]
+fn delivery_changes_behind_a_router() {
+    if require::root("net") {
+        delivery_changes("chgwayr", Wire::Routed);
+    }
+}
+
 /// All of the above, in a flood of packets from addresses that nobody has.
 #[test]
 fn a_flood_takes_no_flow_along() {

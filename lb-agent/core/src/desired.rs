@@ -38,7 +38,7 @@ pub struct Desired {
     pub vips: SharedMap<IpAddr, Arc<Vip>>,
     pub frontends: SharedMap<FrontendAddress, Arc<Frontend>>,
     /// The backends on this node, of all frontends.
-    pub local: SharedMap<LocalBackend, Option<u32>>,
+    pub local: SharedMap<LocalBackend, Reach>,
     /// All other nodes.
     pub peers: BTreeMap<NodeName, Peer>,
     /// The addresses that Services are to have.
@@ -97,12 +97,21 @@ pub struct Backend {
     pub conditions: Conditions,
 }
 
-/// A backend on this node, as the maps tell them apart.
+/// A backend on this node, as the maps tell them apart. How it is reached is not
+/// part of that: flows outlive a change of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LocalBackend {
     pub address: IpAddr,
     pub port: u16,
-    pub delivery: Delivery,
+}
+
+/// How a backend on this node is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// Past the stack, by at least one service.
+    pub direct: bool,
+    /// The pod's device on the host; none: not known.
+    pub link: Option<u32>,
 }
 
 /// Another node.
@@ -118,13 +127,12 @@ pub struct Peer {
     pub pod_cidrs: Vec<IpNet>,
 }
 
-impl Frontend {
+impl Backend {
     #[must_use]
-    pub fn local_backend(&self, backend: &Backend) -> LocalBackend {
+    pub fn as_local(&self) -> LocalBackend {
         LocalBackend {
-            address: backend.address,
-            port: backend.port,
-            delivery: self.delivery,
+            address: self.address,
+            port: self.port,
         }
     }
 }
@@ -178,9 +186,9 @@ fn refusals(assignment: &Assignment, problems: &mut Vec<Problem>) {
 }
 
 /// Pods that are to be reached directly, who knows how.
-fn unknown_links(local: &SharedMap<LocalBackend, Option<u32>>, problems: &mut Vec<Problem>) {
-    for (backend, link) in local {
-        if link.is_none() && backend.delivery == Delivery::Direct {
+fn unknown_links(local: &SharedMap<LocalBackend, Reach>, problems: &mut Vec<Problem>) {
+    for (backend, reach) in local {
+        if reach.direct && reach.link.is_none() {
             problems.push(Problem::PodLinkUnknown {
                 address: backend.address,
             });

@@ -168,7 +168,11 @@ impl Trial {
     fn use_vips(&self) {
         for target in self.lab.targets() {
             let spread = spread(&self.lab.client(), target, NEW_FLOWS).expect("traffic runs");
-            assert_eq!((spread.lost, spread.by_pod.len()), (0, 3), "{target:?}");
+            assert_eq!(
+                (spread.lost, spread.by_pod.len()),
+                (0, 3),
+                "{target:?}: {spread:?}"
+            );
         }
     }
 

@@ -14,8 +14,8 @@ use lb_common::traffic::{EndpointKey, EndpointValue, FrontendName};
 
 use super::names;
 use super::slots::Slots;
-use crate::desired::{Frontend, LocalBackend};
-use crate::model::{Delivery, FrontendAddress, NodeName};
+use crate::desired::{Frontend, LocalBackend, Reach};
+use crate::model::{FrontendAddress, NodeName};
 use crate::shared::SharedMap;
 
 /// All maps that the agent alone writes. `CONFIG` is the shell's, which knows
@@ -38,7 +38,7 @@ pub struct Image {
     /// The backends by what they are. Nothing that they do not say: where two
     /// are the same, one of them.
     pub(super) ids: SharedMap<LocalBackend, u16>,
-    pub(super) links: SharedMap<LocalBackend, Option<u32>>,
+    pub(super) reaches: SharedMap<LocalBackend, Reach>,
     pub(super) sources: Sources,
 }
 
@@ -115,24 +115,22 @@ impl Image {
         let named = backends.map(|(id, value)| (local_backend(value), *id));
         self.ids = named.collect();
         let backends = self.backends.values();
-        let linked = backends.map(|value| {
-            let link = (value.ifindex != 0).then_some(value.ifindex);
-            (local_backend(value), link)
-        });
-        self.links = linked.collect();
+        let reached = backends.map(|value| (local_backend(value), reach(value)));
+        self.reaches = reached.collect();
     }
 }
 
 fn local_backend(value: &BackendValue) -> LocalBackend {
-    let direct = value.flags & backend::flags::DIRECT != 0;
     LocalBackend {
         address: value.addr.into(),
         port: value.port,
-        delivery: if direct {
-            Delivery::Direct
-        } else {
-            Delivery::Stack
-        },
+    }
+}
+
+fn reach(value: &BackendValue) -> Reach {
+    Reach {
+        direct: value.flags & backend::flags::DIRECT != 0,
+        link: (value.ifindex != 0).then_some(value.ifindex),
     }
 }
 
@@ -151,7 +149,7 @@ impl Default for Image {
             stray_endpoints: BTreeSet::new(),
             stray_names: BTreeSet::new(),
             ids: SharedMap::new(),
-            links: SharedMap::new(),
+            reaches: SharedMap::new(),
             sources: Sources::default(),
         }
     }

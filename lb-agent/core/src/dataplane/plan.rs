@@ -59,7 +59,7 @@ pub fn plan(
         stray_endpoints: BTreeSet::new(),
         stray_names: BTreeSet::new(),
         ids: backends.ids,
-        links: backends.links,
+        reaches: backends.reaches,
         sources: planned.sources,
     };
     give_up(current, &image, ledger, now);

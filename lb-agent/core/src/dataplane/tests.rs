@@ -15,6 +15,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::time::Duration;
 use lb_common::addr::Addr;
+use lb_common::backend::{self, BackendValue};
 use lb_common::filter::{pod_bit, vip_bit};
 use lb_common::frontend::{FrontendKey, FrontendValue, flags};
 use lb_common::node::{kind, mac_bits, mac_bucket};
@@ -242,7 +243,7 @@ fn a_backend_keeps_its_id_while_others_come_and_go() {
 }
 
 #[test]
-fn a_pod_that_is_reached_in_two_ways_is_two_backends() {
+fn a_pod_that_is_reached_in_two_ways_is_one_backend() {
     let mut inputs = web()
         .service("fast", "203.0.113.81")
         .edit_service("fast", |s| s.delivery = Delivery::Direct)
@@ -250,11 +251,34 @@ fn a_pod_that_is_reached_in_two_ways_is_two_backends() {
     inputs.links.pods.insert(ip("10.1.1.2"), 7);
     let mut agent = Agent::new();
     agent.run(&inputs);
-    assert_eq!(agent.maps.backends.len(), 2);
+    assert_eq!(agent.maps.backends.len(), 1);
     assert_eq!(agent.frontend(VIP).flags & flags::DIRECT, 0);
     assert_ne!(agent.frontend("203.0.113.81").flags & flags::DIRECT, 0);
     agent.restart();
     assert_eq!(agent.run(&inputs), []);
+}
+
+/// Or its flows would be lost with the entry that they name.
+#[test]
+fn a_backend_that_is_reached_in_another_way_stays_the_same() {
+    let mut agent = Agent::new();
+    let stack = web();
+    let mut direct = web().edit_service("web", |s| s.delivery = Delivery::Direct);
+    direct.links.pods.insert(ip("10.1.1.2"), 7);
+    agent.run(&stack);
+    let (id, before) = agent.maps.backends.first_key_value().unwrap();
+    let (id, before) = (*id, *before);
+    let steps = agent.run(&direct);
+    let names: Vec<_> = steps.iter().map(name).collect();
+    assert_eq!(names, ["PutBackend", "PutFrontend"]);
+    let after = BackendValue {
+        ifindex: 7,
+        flags: backend::flags::DIRECT,
+        ..before
+    };
+    assert_eq!(agent.maps.backends[&id], after);
+    agent.run(&stack);
+    assert_eq!(agent.maps.backends[&id], before);
 }
 
 /// Whether the frontend's flows are offered to `next`: TCP, UDP.

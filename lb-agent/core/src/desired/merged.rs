@@ -7,8 +7,8 @@ use core::net::IpAddr;
 
 use super::memo::{Entry, Replaced};
 use super::plan::Plan;
-use super::{Frontend, LocalBackend, Vip};
-use crate::model::FrontendAddress;
+use super::{Frontend, LocalBackend, Reach, Vip};
+use crate::model::{Delivery, FrontendAddress};
 use crate::problem::Problem;
 use crate::shared::SharedMap;
 
@@ -18,13 +18,28 @@ use crate::shared::SharedMap;
 pub(super) struct Merged {
     pub(super) vips: SharedMap<IpAddr, Arc<Vip>>,
     pub(super) frontends: SharedMap<FrontendAddress, Arc<Frontend>>,
-    /// The backends on this node, with the links to them.
-    pub(super) local: SharedMap<LocalBackend, Option<u32>>,
+    /// The backends on this node.
+    pub(super) local: SharedMap<LocalBackend, Reach>,
     /// Frontends that another service has.
     pub(super) taken: Vec<Problem>,
-    /// How many frontends have each of the backends on this node.
-    uses: BTreeMap<LocalBackend, u32>,
+    uses: BTreeMap<LocalBackend, Uses>,
     pods: BTreeMap<IpAddr, u32>,
+}
+
+/// How many frontends have a backend that is on this node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Uses {
+    direct: u32,
+    by_stack: u32,
+}
+
+impl Uses {
+    fn of(&mut self, delivery: Delivery) -> &mut u32 {
+        match delivery {
+            Delivery::Direct => &mut self.direct,
+            Delivery::Stack => &mut self.by_stack,
+        }
+    }
 }
 
 impl Merged {
@@ -95,50 +110,57 @@ impl Merged {
                 continue;
             }
             let old = self.frontends.insert(frontend.address, frontend.clone());
-            if old.as_ref().is_none_or(|old| old.local != frontend.local) {
-                frontend
-                    .local
-                    .iter()
-                    .for_each(|backend| self.take(*backend));
-                let given_up = old.iter().flat_map(|old| &old.local);
-                given_up.for_each(|backend| self.let_go(*backend));
+            let same = |old: &Arc<Frontend>| {
+                (&old.local, old.delivery) == (&frontend.local, frontend.delivery)
+            };
+            if !old.as_ref().is_some_and(same) {
+                self.replace_local(old.as_deref(), frontend);
             }
         }
     }
 
-    fn take(&mut self, backend: LocalBackend) {
-        let uses = self.uses.entry(backend).or_default();
-        *uses += 1;
-        if *uses == 1 {
-            self.local.insert(backend, self.link(backend));
+    fn replace_local(&mut self, old: Option<&Frontend>, new: &Frontend) {
+        for backend in &new.local {
+            *self.uses.entry(*backend).or_default().of(new.delivery) += 1;
+        }
+        for (backend, delivery) in old.iter().flat_map(|old| uses_of(old)) {
+            if let Some(uses) = self.uses.get_mut(&backend) {
+                *uses.of(delivery) -= 1;
+            }
+        }
+        let old = old.iter().flat_map(|old| &old.local);
+        for backend in old.chain(&new.local) {
+            let uses = self.uses.get(backend).copied().unwrap_or_default();
+            let reach = self.reach(*backend, uses);
+            if uses.direct + uses.by_stack == 0 {
+                self.uses.remove(backend);
+                self.local.remove(backend);
+            } else if self.local.get(backend) != Some(&reach) {
+                self.local.insert(*backend, reach);
+            }
         }
     }
 
-    fn let_go(&mut self, backend: LocalBackend) {
-        let Some(uses) = self.uses.get_mut(&backend) else {
-            return;
-        };
-        *uses -= 1;
-        if *uses == 0 {
-            self.uses.remove(&backend);
-            self.local.remove(&backend);
+    fn reach(&self, backend: LocalBackend, uses: Uses) -> Reach {
+        Reach {
+            direct: uses.direct > 0,
+            link: self.pods.get(&backend.address).copied(),
         }
-    }
-
-    fn link(&self, backend: LocalBackend) -> Option<u32> {
-        self.pods.get(&backend.address).copied()
     }
 
     fn gather_local(&mut self) {
         self.uses.clear();
-        for backend in self.frontends.values().flat_map(|f| &f.local) {
-            *self.uses.entry(*backend).or_default() += 1;
+        for (backend, delivery) in self.frontends.values().flat_map(|f| uses_of(f)) {
+            *self.uses.entry(backend).or_default().of(delivery) += 1;
         }
-        let local = self
-            .uses
-            .keys()
-            .map(|backend| (*backend, self.link(*backend)));
+        let local = self.uses.iter();
+        let local = local.map(|(backend, uses)| (*backend, self.reach(*backend, *uses)));
         let local: Vec<_> = local.collect();
         self.local.replace_with(&local);
     }
+}
+
+fn uses_of(frontend: &Frontend) -> impl Iterator<Item = (LocalBackend, Delivery)> {
+    let backends = frontend.local.iter();
+    backends.map(|backend| (*backend, frontend.delivery))
 }

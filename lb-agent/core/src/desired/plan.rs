@@ -13,8 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::memo::Roster;
 use super::{Backend, Frontend, LocalBackend, Vip};
 use crate::model::{
-    Conditions, Delivery, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice,
-    SlicePort,
+    Conditions, FrontendAddress, NodeName, Protocol, Service, ServicePort, Slice, SlicePort,
 };
 use crate::owner::{Absent, Candidacy, Contest, NotAnnounced};
 use crate::problem::{AddressKind, Problem};
@@ -215,7 +214,7 @@ impl Draft<'_> {
             delivery: self.service.delivery,
             seed,
             backends_hash: backends_hash(&backends),
-            local: local(&backends, self.service.delivery),
+            local: local(&backends),
             backends,
             table,
         }
@@ -307,14 +306,9 @@ impl Draft<'_> {
     }
 }
 
-fn local(backends: &[Backend], delivery: Delivery) -> Vec<LocalBackend> {
+fn local(backends: &[Backend]) -> Vec<LocalBackend> {
     let here = backends.iter().filter(|backend| backend.here);
-    here.map(|backend| LocalBackend {
-        address: backend.address,
-        port: backend.port,
-        delivery,
-    })
-    .collect()
+    here.map(Backend::as_local).collect()
 }
 
 /// Leaves those that are usable and, among equals, those of the lowest hash,

@@ -1,4 +1,4 @@
-use super::{Desired, Frontend, Memo, desired};
+use super::{Desired, Frontend, Memo, Reach, desired};
 use crate::config::{BgpAdvertisement, Configuration};
 use crate::model::sample::{self, DRAINING, READY, UNREADY, cluster, ip, name, slice};
 use crate::model::{Delivery, Endpoint, Inputs, NodeName, Origin, Protocol, ServicePort};
@@ -296,7 +296,7 @@ fn two_services_may_share_a_vip_on_different_ports() {
 }
 
 #[test]
-fn local_backends_are_told_apart_by_how_they_are_reached() {
+fn a_local_backend_is_reached_directly_if_one_service_says_so() {
     let inputs = web()
         .service("fast", "203.0.113.81")
         .edit_service("fast", |s| s.delivery = Delivery::Direct)
@@ -304,9 +304,9 @@ fn local_backends_are_told_apart_by_how_they_are_reached() {
     let mut with_link = inputs.clone();
     with_link.links.pods.insert(ip("10.1.1.2"), 7);
     let desired = fresh(&with_link);
-    let local: Vec<_> = desired.local.iter().collect();
-    assert_eq!(local.len(), 2);
-    assert!(local.iter().all(|(_, link)| **link == Some(7)));
+    let local: Vec<_> = desired.local.values().collect();
+    let (direct, link) = (true, Some(7));
+    assert_eq!(local, [&Reach { direct, link }]);
     check_problems(&with_link, &[]);
     check_problems(&inputs, &["PodLinkUnknown"]);
 }

@@ -9,8 +9,7 @@ use lb_common::table::Target;
 use super::{free, taken};
 use crate::dataplane::image::Image;
 use crate::dataplane::ledger::{Given, Ledger};
-use crate::desired::{Desired, LocalBackend};
-use crate::model::Delivery;
+use crate::desired::{Desired, LocalBackend, Reach};
 use crate::problem::Problem;
 use crate::shared::SharedMap;
 
@@ -19,7 +18,7 @@ use crate::shared::SharedMap;
 pub(super) struct Backends {
     pub(super) ids: SharedMap<LocalBackend, u16>,
     /// Of those that have an id.
-    pub(super) links: SharedMap<LocalBackend, Option<u32>>,
+    pub(super) reaches: SharedMap<LocalBackend, Reach>,
     pub(super) values: SharedMap<u16, BackendValue>,
 }
 
@@ -32,17 +31,17 @@ impl Backends {
     ) -> Self {
         let mut this = Self {
             ids: current.ids.clone(),
-            links: desired.local.clone(),
+            reaches: desired.local.clone(),
             values: current.backends.clone(),
         };
         this.remove_doubles();
         let mut fresh = None;
-        for (backend, old, new) in current.links.unshared(&desired.local) {
-            let Some(link) = new else {
+        for (backend, old, new) in current.reaches.unshared(&desired.local) {
+            let Some(reach) = new else {
                 this.remove(backend);
                 continue;
             };
-            if old == Some(link) {
+            if old == Some(reach) {
                 continue;
             }
             let known = this.ids.get(backend).copied();
@@ -56,11 +55,11 @@ impl Backends {
                     address: backend.address,
                     port: backend.port,
                 });
-                this.links.remove(backend);
+                this.reaches.remove(backend);
                 continue;
             };
             this.ids.insert(*backend, id);
-            this.values.insert(id, value(backend, *link, generation));
+            this.values.insert(id, value(backend, *reach, generation));
         }
         this
     }
@@ -100,15 +99,16 @@ fn unused(current: &Image, ledger: &Ledger) -> impl Iterator<Item = u16> + use<>
     free(taken, 0, ledger.sizes.backends)
 }
 
-fn value(backend: &LocalBackend, link: Option<u32>, generation: u16) -> BackendValue {
+fn value(backend: &LocalBackend, reach: Reach, generation: u16) -> BackendValue {
     BackendValue {
         addr: Addr::from(backend.address),
         port: backend.port,
         generation,
-        ifindex: link.unwrap_or(0),
-        flags: match backend.delivery {
-            Delivery::Stack => 0,
-            Delivery::Direct => backend::flags::DIRECT,
+        ifindex: reach.link.unwrap_or(0),
+        flags: if reach.direct {
+            backend::flags::DIRECT
+        } else {
+            0
         },
     }
 }

@@ -203,7 +203,7 @@ impl<'a> Frontends<'a> {
             .iter()
             .map(|backend| {
                 if backend.here {
-                    self.backends.target(&frontend.local_backend(backend))
+                    self.backends.target(&backend.as_local())
                 } else {
                     self.nodes.target(&backend.node)
                 }
