@@ -17,6 +17,8 @@
 //! - **While not all agents are heard**: [`SAMPLE`] in each [`Wanted::sample`],
 //!   in turn. Who owns the same without knowing hears one of them at once: of
 //!   two parts of a cluster each owns all VIPs.
+//! - **Asked about** before a VIP is used for the first time ([`Prober`]):
+//!   [`PROBE_BATCH`] in a [`PROBE_TICK`], which is 6,400 a second.
 //! - **Refreshed**, if that is wanted: all, as far as the 640 allow.
 //!
 //! Then it is silent.
@@ -32,4 +34,4 @@ pub mod wire;
 pub use announcer::{
     AGAIN_BATCH, AGAIN_TICK, Announcer, BATCH, DEFEND_EVERY, Output, SAMPLE, TICK, Wanted,
 };
-pub use prober::{Ask, Prober};
+pub use prober::{Ask, PROBE_BATCH, PROBE_TICK, Prober};
