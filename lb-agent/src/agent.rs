@@ -33,7 +33,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 use self::leave::Leaving;
-use crate::admin;
 use crate::dataplane::apply::{Kernel, MendError};
 use crate::dataplane::attach::{Attachments, Hook};
 use crate::dataplane::fence::FenceMap;
@@ -60,6 +59,7 @@ use crate::shutdown;
 use crate::source::State;
 use crate::source::kube::connect::ConnectError;
 use crate::source::object::Ours;
+use crate::{admin, clock};
 
 use self::source::{Source, Starts};
 use self::sweep::sweep;
@@ -309,11 +309,13 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
         });
     }
     let reconciler = Reconciler::new(settings, kernel, attachments, tells)?;
+    let roll = peers::roll_file::read(&options.run_folder);
     let talk_with = peers::Settings {
         node: NodeName::new(&options.node),
         port: options.peer_port,
         timing: options.timing,
         found_tables: reconciler.found_tables(),
+        remembered: roll.remembered(clock::wall()),
     };
     let (said_out, said) = mpsc::channel(PAYLOADS);
     let (renewals_out, renewals) = mpsc::channel(PAYLOADS);
@@ -356,6 +358,13 @@ pub async fn run(options: Options) -> Result<(), AgentError> {
     tasks.spawn(async move {
         peers::report_file::keep(peers_report, folder).await;
         // Who talked with others has ended, and says why.
+        std::future::pending().await
+    });
+    let (this, knows) = (NodeName::new(&options.node), members.clone());
+    let folder = options.run_folder.clone();
+    tasks.spawn(async move {
+        peers::roll_file::keep(roll, this, knows, folder).await;
+        // As above.
         std::future::pending().await
     });
     let sweeper = Sweeper::open(&pins, options.timeouts)?;

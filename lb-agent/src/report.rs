@@ -16,7 +16,7 @@ use crate::driver::channel;
 use crate::source::Watch;
 
 pub mod addresses;
-mod file;
+pub(crate) mod file;
 pub mod routers;
 pub mod routes;
 pub mod vips;

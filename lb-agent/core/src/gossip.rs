@@ -17,12 +17,18 @@
 //! that bounds of 0.4 s would take periods of 40 ms or less, and suspicion on
 //! top; and a round trip with every peer is needed by those who leave anyway.
 //!
+//! **Who was known before.** An agent that starts as the network parts would hear
+//! nobody, take itself for all there are, and so for a majority. So it is told
+//! whom the process before it knew ([`Roll`]); these are taken for heard at the
+//! start, and fall silent like any other.
+//!
 //! What it costs grows with the number of peers, so from [`BEATS_MAX`] a second
 //! on, beats become rarer and patience longer.
 //!
 //! Call, drain [`Cluster::poll_output`], sleep until [`Cluster::deadline`] or
 //! input.
 
+use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
@@ -32,12 +38,14 @@ use crate::seal::{NodeId, Standing};
 
 mod cluster;
 mod peer;
+mod roll;
 #[cfg(test)]
 mod tests;
 pub mod wire;
 
 pub use cluster::Cluster;
 pub use peer::Row;
+pub use roll::Roll;
 pub use wire::{Beat, DecodeError};
 
 /// Beats that one agent sends in a second, at most; answers apart.
@@ -87,6 +95,9 @@ pub struct Config {
     /// Of this run of the agent: the one of its seal.
     pub boot: u64,
     pub timing: Timing,
+    /// Nodes whose agents the process before this one knew. Of those that are
+    /// configured, they count as there until they are silent for too long.
+    pub remembered: BTreeSet<NodeName>,
 }
 
 /// What this node says of itself.

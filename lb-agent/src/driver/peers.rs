@@ -31,6 +31,7 @@ use crate::secret::Known;
 use crate::{clock, random, report};
 
 pub mod report_file;
+pub mod roll_file;
 mod status;
 
 pub use report_file::{PeerRow, PeersReport};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub timing: Timing,
     /// The kernel's tables were filled when this agent started.
     pub found_tables: bool,
+    /// Nodes whose agents the process before this one knew.
+    pub remembered: BTreeSet<NodeName>,
 }
 
 /// Where the thread hears from.
@@ -230,6 +233,7 @@ impl Peers {
             node: node.clone(),
             boot,
             timing: settings.timing,
+            remembered: settings.remembered.clone(),
         };
         Self {
             port: settings.port,

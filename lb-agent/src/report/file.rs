@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 /// Never in memory as a whole: it may be long.
-pub(super) fn write(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write(folder: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let new = folder.join(format!("{name}.new"));
     let mut text = BufWriter::new(File::create(&new)?);
@@ -19,7 +19,7 @@ pub(super) fn write(folder: &Path, name: &str, value: &impl Serialize) -> io::Re
 }
 
 /// None: no agent has written any.
-pub(super) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result<Option<T>> {
+pub(crate) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result<Option<T>> {
     match fs::read(folder.join(name)) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -28,7 +28,7 @@ pub(super) fn read<T: DeserializeOwned>(folder: &Path, name: &str) -> io::Result
 }
 
 /// There is nothing any more that it is about.
-pub(super) fn remove(folder: &Path, name: &str) -> io::Result<()> {
+pub(crate) fn remove(folder: &Path, name: &str) -> io::Result<()> {
     match fs::remove_file(folder.join(name)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

@@ -80,6 +80,10 @@ impl Cluster {
             let id = NodeId::of(name);
             let peer = before.remove(&id).unwrap_or_else(|| {
                 let mut peer = Peer::new(name.clone(), Vec::new(), now);
+                // Once: who lost its Node object is forgotten with it.
+                if self.config.remembered.remove(name) {
+                    peer.remember(now);
+                }
                 peer.next_beat = now + self.jitter.percent(self.timing.period, 0, 100);
                 peer
             });
@@ -296,9 +300,11 @@ impl Cluster {
 
     /// What every input may lead to.
     fn finish(&mut self, now: Timestamp) {
-        let heard = |peer: &Peer| peer.known.is_some();
         let late = self.settled_at().is_some_and(|at| now >= at);
-        if !self.settled && self.configured.is_some() && (late || self.peers.values().all(heard)) {
+        if !self.settled
+            && self.configured.is_some()
+            && (late || self.peers.values().all(Peer::was_heard))
+        {
             self.settled = true;
             self.changed = true;
         }

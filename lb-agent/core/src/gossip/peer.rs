@@ -78,6 +78,24 @@ pub struct Row {
     pub beats_received: u64,
 }
 
+impl Known {
+    /// It was there then, and nothing else is known of it.
+    fn of(evidence: Timestamp) -> Self {
+        Self {
+            direct: None,
+            evidence,
+            member: Member {
+                state: MemberState::Alive,
+                since: evidence,
+                programmed: true,
+                uplinks_up: true,
+                returns_by: None,
+                left: false,
+            },
+        }
+    }
+}
+
 impl Peer {
     pub(super) fn new(name: NodeName, addresses: Vec<IpAddr>, now: Timestamp) -> Self {
         Self {
@@ -238,22 +256,23 @@ impl Peer {
             // While this agent starts, it has not had the time to hear for
             // itself: better to count with one too many than to take over.
             None if !settled => {
-                self.known = Some(Known {
-                    direct: None,
-                    evidence: at,
-                    member: Member {
-                        state: MemberState::Alive,
-                        since: at,
-                        programmed: true,
-                        uplinks_up: true,
-                        returns_by: None,
-                        left: false,
-                    },
-                });
+                self.known = Some(Known::of(at));
                 true
             }
             None => false,
         }
+    }
+
+    /// The process before this one knew it. Whatever it was then, it may have
+    /// VIPs until the fence says otherwise.
+    pub(super) fn remember(&mut self, now: Timestamp) {
+        self.known = Some(Known::of(now));
+    }
+
+    /// By this process, itself or through others.
+    pub(super) fn was_heard(&self) -> bool {
+        let known = self.known.as_ref();
+        known.is_some_and(|known| known.direct.is_some() || known.evidence > self.since)
     }
 
     /// It spoke. True if others have to know.

@@ -19,10 +19,16 @@ fn at(ms: u64) -> Timestamp {
 
 /// The agent of `a`, which knows of `b` and `c`.
 fn agent() -> Cluster {
+    agent_after(&[])
+}
+
+/// The process before it knew these.
+fn agent_after(remembered: &[&str]) -> Cluster {
     let config = Config {
         node: NodeName::new("a"),
         boot: BOOT,
         timing: Timing::NORMAL,
+        remembered: remembered.iter().map(|name| NodeName::new(name)).collect(),
     };
     let mut agent = Cluster::new(config, 1, at(0));
     let address = |last| vec![IpAddr::from([192, 0, 2, last])];
@@ -255,4 +261,33 @@ fn large_clusters_beat_more_slowly_and_have_more_patience() {
     let large = Timing::NORMAL.among(1000);
     assert_eq!(large.period, Duration::from_secs(1));
     assert_eq!(large.patience, Duration::from_secs(4));
+}
+
+#[test]
+fn who_was_known_before_counts_until_it_is_silent_and_is_down_then() {
+    let mut agent = agent_after(&["b", "d"]);
+    let b = NodeName::new("b");
+    assert!(!agent.members().settled, "it was not heard yet");
+    assert!(agent.members().counts(&b));
+    assert!(!agent.members().by_node.contains_key(&NodeName::new("d")));
+    for ms in 0..900 {
+        agent.handle_timeout(at(ms));
+        drain(&mut agent);
+    }
+    let members = agent.members();
+    assert!(members.settled);
+    assert_eq!(members.by_node[&b].state, MemberState::Down);
+    assert!(!members.by_node.contains_key(&NodeName::new("c")));
+}
+
+#[test]
+fn who_lost_its_node_object_is_not_remembered_when_it_gets_another() {
+    let mut agent = agent_after(&["b"]);
+    let address = |last| vec![IpAddr::from([192, 0, 2, last])];
+    agent.configure(&[(NodeName::new("c"), address(3))].into(), at(10));
+    drain(&mut agent);
+    let both = [("b", 2), ("c", 3)].map(|(name, last)| (NodeName::new(name), address(last)));
+    agent.configure(&both.into(), at(20));
+    drain(&mut agent);
+    assert!(!agent.members().by_node.contains_key(&NodeName::new("b")));
 }

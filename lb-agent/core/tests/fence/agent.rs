@@ -4,11 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_core::fence::{
     Asker, Fence, Output as Fenced, Renewal, Signals, Timing as FenceTiming, Way, Witness, identity,
 };
-use lb_core::gossip::{Beat, Cluster, Config, Output, Received, Status, Timing};
+use lb_core::gossip::{Beat, Cluster, Config, Output, Received, Roll, Status, Timing};
 use lb_core::lease::{self, Election};
 use lb_core::model::{
     Facts, Inputs, Labels, Links, MemberState, Members, Node as NodeObject, NodeName,
@@ -21,7 +22,7 @@ use crate::world::{Random, at};
 
 pub(crate) const LINK: u32 = 2;
 const GATEWAY: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 254));
-const LEASE: core::time::Duration = core::time::Duration::from_secs(6);
+const LEASE: Duration = Duration::from_secs(6);
 
 pub(crate) fn name(node: usize) -> NodeName {
     NodeName::new(&format!("node{node}"))
@@ -106,6 +107,7 @@ impl Agent {
         (node, all): (usize, usize),
         (gossip, fence): (Timing, FenceTiming),
         has_gateway: bool,
+        roll: &Roll,
         random: &mut Random,
         now_ms: u64,
     ) -> Self {
@@ -114,6 +116,7 @@ impl Agent {
             node: name(node),
             boot,
             timing: gossip,
+            remembered: roll.remembered(Duration::from_millis(now_ms)),
         };
         let mut facts = Facts::default();
         for n in 0..all {
@@ -199,6 +202,12 @@ impl Agent {
         self.fence.applied(&elected.free, at(now_ms));
         self.gossip.acted(&elected.leaving, at(now_ms));
         self.drain_gossip(now_ms);
+    }
+
+    /// Whom the next process is to know, as the shell writes it down.
+    pub(crate) fn roll(&self, before: &Roll, now_ms: u64) -> Roll {
+        let now = Duration::from_millis(now_ms);
+        before.with(&self.inputs.members, &name(self.node), now)
     }
 
     /// It is programmed once it has elected for the first time.

@@ -91,11 +91,13 @@ fn there_are_never_two_owners_and_always_one_again() {
         }
     }
     println!("two owners on one piece of the wire: {longest_ms} ms at most");
+    failed.sort_unstable();
     let first: Vec<_> = failed.iter().take(5).collect();
+    let numbers: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
     let all = seeds().count();
     assert!(
         failed.is_empty(),
-        "{} of {all} seeds: {first:#?}",
+        "{} of {all} seeds, {numbers:?}: {first:#?}",
         failed.len()
     );
 }

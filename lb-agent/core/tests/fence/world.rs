@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lb_core::fence::{Standing, Timing as FenceTiming};
-use lb_core::gossip::Timing;
+use lb_core::gossip::{Roll, Timing};
 use lb_core::time::Timestamp;
 
 use crate::agent::{Agent, Datagram, Elected, Reaches};
@@ -60,6 +60,8 @@ struct Node {
     elected: Elected,
     /// Its tables were filled once.
     programmed: bool,
+    /// Written down by the last process that ran.
+    roll: Roll,
     pending: Option<(u64, Elected)>,
     /// By VIP: until when it answers, and how it stood when that was written.
     kernel: BTreeMap<usize, (Timestamp, Standing)>,
@@ -131,6 +133,7 @@ impl World {
                 lag_ms: 5,
                 elected: Elected::default(),
                 programmed: false,
+                roll: Roll::default(),
                 pending: None,
                 kernel: BTreeMap::new(),
                 announced_ms: 0,
@@ -161,6 +164,10 @@ impl World {
                 }
                 self.gateway = self.gateway.map(|_| self.random.below(parts));
                 self.api_part = self.api_part.map(|_| self.random.below(parts));
+                self.log.push(format!(
+                    "{now_ms}: parts {:?}, gateway {:?}, API server {:?}, announcements everywhere: {}",
+                    self.part, self.gateway, self.api_part, self.wire_whole
+                ));
             }
             2 => self.whole(),
             3 => node.paused_until = now_ms + for_ms,
@@ -232,6 +239,7 @@ impl World {
                 (number, all),
                 self.timing,
                 self.gateway.is_some(),
+                &node.roll,
                 &mut self.random,
                 self.now_ms,
             );
@@ -256,6 +264,7 @@ impl World {
             delay_ms: self.delay_ms,
         };
         agent.run(reaches, &mut self.random, self.now_ms);
+        node.roll = agent.roll(&node.roll, self.now_ms);
         if node.pending.is_none()
             && let Some(elected) = agent.elect()
         {
@@ -353,10 +362,10 @@ impl World {
             let owners = self.owners(vip);
             let majorities = owners.iter().filter(|(_, majority)| *majority).count();
             if majorities > 1 && !self.endings {
-                let last = &self.log[self.log.len().saturating_sub(12)..];
                 return Err(format!(
-                    "{owners:?} answer for VIP {vip} at {}: {last:#?}",
-                    self.now_ms
+                    "{owners:?} answer for VIP {vip} at {}: {:#?}",
+                    self.now_ms,
+                    self.last_events(12)
                 ));
             }
             let parts: BTreeSet<u64> = owners.iter().map(|(node, _)| self.part[*node]).collect();
@@ -369,13 +378,19 @@ impl World {
             };
             self.longest_ms = self.longest_ms.max(*together);
             if *together > TOGETHER_MS {
+                let together = *together;
                 return Err(format!(
-                    "{owners:?} answer for VIP {vip} for {together} ms, at {}",
-                    self.now_ms
+                    "{owners:?} answer for VIP {vip} for {together} ms, at {}: {:#?}",
+                    self.now_ms,
+                    self.last_events(40)
                 ));
             }
         }
         Ok(())
+    }
+
+    fn last_events(&self, count: usize) -> &[String] {
+        &self.log[self.log.len().saturating_sub(count)..]
     }
 
     /// Each VIP has one owner.

@@ -172,6 +172,7 @@ impl Network {
             node: name(node),
             boot,
             timing: self.timing,
+            remembered: BTreeSet::new(),
         };
         let now = self.now;
         let it = &mut self.nodes[node];
