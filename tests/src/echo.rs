@@ -14,6 +14,8 @@ use tokio::io::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::sync::watch;
 
+use crate::datagrams;
+
 /// The longest line that is read; a client with a longer one is hung up on.
 const LINE_MAX: u64 = 8 * 1024;
 const BACKLOG: u32 = 4096;
@@ -53,7 +55,7 @@ pub async fn serve_tcp(pod: Arc<str>, listener: TcpListener, stop: watch::Receiv
 
 /// Receives datagrams of both families on one port.
 pub async fn bind(port: u16) -> io::Result<UdpSocket> {
-    UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await
+    datagrams::bind((Ipv6Addr::UNSPECIFIED, port).into()).await
 }
 
 /// Answers datagrams for ever.

@@ -17,6 +17,9 @@ use crate::wait;
 const PROGRAMS: &str = "/usr/lib/frr";
 /// In the order in which they need each other.
 const DAEMONS: [&str; 3] = ["zebra", "bfdd", "bgpd"];
+/// Of zebra: a route of IPv6 that changes is replaced, as those of IPv4 are.
+/// Else it is deleted and made anew, and packets between the two are lost.
+const REPLACE_IPV6: &str = "--v6-rr-semantics";
 /// Whom the daemons run as.
 const USER: &str = "frr";
 const START_LIMIT: Duration = Duration::from_secs(10);
@@ -66,6 +69,9 @@ impl Frr {
             .arg(self.folder.join("frr.conf"))
             .arg("--log")
             .arg(format!("file:{}", file(".log").display()));
+        if name == "zebra" {
+            command.arg(REPLACE_IPV6);
+        }
         command
     }
 

@@ -7,6 +7,7 @@ pub mod announced;
 pub mod bench;
 pub mod child;
 pub mod command;
+mod datagrams;
 pub mod echo;
 pub mod frames;
 pub mod frr;

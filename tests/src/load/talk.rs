@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 
 use super::{Flow, PACE, STALL};
+use crate::datagrams;
 use crate::lab::manifests::Protocol;
 
 /// Below the kernel's own choice of ports.
@@ -118,7 +119,7 @@ pub(crate) async fn socket(address: SocketAddr) -> io::Result<(UdpSocket, Socket
 async fn bind(any: IpAddr) -> io::Result<UdpSocket> {
     loop {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
-        match UdpSocket::bind((any, FIRST_PORT + turn % PORTS)).await {
+        match datagrams::bind((any, FIRST_PORT + turn % PORTS).into()).await {
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             bound => return bound,
         }
