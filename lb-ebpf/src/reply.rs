@@ -184,27 +184,43 @@ fn outside(ip: &Ip, l4: &L4, config: &Config, direct_only: bool) -> Option<(Outs
         pod_port: l4.src_port,
         protocol: ip.protocol.into(),
     };
-    let known = if ip.protocol == TCP {
-        find!(TCP_REVERSE, &key)
-    } else {
-        find!(UDP_REVERSE, &key)
-    };
-    if let Some(known) = known {
-        if direct_only && known.flags & reverse::DIRECT == 0 {
-            return None;
-        }
-        known.seen = jiffies();
-        if ip.protocol == TCP {
-            follow(known, &key, l4);
-        }
-        let outside = Outside {
-            vip: known.vip,
-            vip_port: known.vip_port,
-            client_port: known.client_port,
-        };
-        return Some((outside, false));
+    // A pod that answers a SYN begins a flow: what is known of these ports is of
+    // one that is over, unless nothing is in its handshake.
+    let begins = ip.protocol == TCP && l4.flags & tcp_flags::SYN != 0;
+    let mut known = None;
+    if !begins {
+        known = established(&key);
     }
-    in_handshake(ip, l4, config, direct_only)
+    if known.is_none() {
+        let found = in_handshake(ip, l4, config, direct_only);
+        if found.is_some() || !begins {
+            return found;
+        }
+        known = established(&key);
+    }
+    let known = known?;
+    if direct_only && known.flags & reverse::DIRECT == 0 {
+        return None;
+    }
+    known.seen = jiffies();
+    if ip.protocol == TCP {
+        follow(known, &key, l4);
+    }
+    let outside = Outside {
+        vip: known.vip,
+        vip_port: known.vip_port,
+        client_port: known.client_port,
+    };
+    Some((outside, false))
+}
+
+#[inline(always)]
+fn established(key: &ReverseKey) -> Option<&'static mut ReverseValue> {
+    if key.protocol == u32::from(TCP) {
+        find!(TCP_REVERSE, key)
+    } else {
+        find!(UDP_REVERSE, key)
+    }
 }
 
 /// What ends a flow, as the pod says it.

@@ -133,6 +133,14 @@ fn both_fins_acknowledged_end_a_flow() {
         let syn = Segment::tcp(client, vip, "S").seq(77).packet();
         let ran = world.ingress(&frame(&syn));
         expect(&ran, XDP_PASS, &[Reason::delivered_new]);
+        let syn_ack = Segment::tcp(family.pod(), client, "SA").seq(900).ack(78);
+        expect(&world.egress(&leaving(&syn_ack.packet())), NEXT, REPLY);
+        let proof = Segment::tcp(client, vip, "A").seq(78).ack(901);
+        let ran = world.ingress(&frame(&proof.packet()));
+        let proven = [Reason::delivered_embryonic, Reason::flow_established];
+        expect(&ran, XDP_PASS, &proven);
+        let flow = world.flow(client, vip, TCP).expect("entered anew");
+        assert_eq!(flow.state, 0);
     }
 }
 
