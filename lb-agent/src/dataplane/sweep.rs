@@ -213,7 +213,7 @@ impl Sweeper {
                 judge.udp(value, idle)
             };
             match fate {
-                Fate::Over => over.push((*key, *value, pod)),
+                Fate::Over => over.push((*key, *value, pod.zip(answered.copied()))),
                 Fate::Stays => {
                     stay.insert(*key);
                 }
@@ -221,8 +221,8 @@ impl Sweeper {
         }
         let count = flows.len();
         let mut gone = 0;
-        for (key, value, pod) in over {
-            if self.remove(tcp, &key, &value, pod.as_ref())? {
+        for (key, value, answered) in over {
+            if self.remove(tcp, &key, &value, answered.as_ref())? {
                 gone += 1;
             } else {
                 stay.insert(key);
@@ -231,7 +231,8 @@ impl Sweeper {
         // Answers of flows that are not there, or have another port by now.
         for (key, value) in &reverse {
             let idle = jiffies.age(now, value.seen);
-            if idle >= CLOSED && !stay.contains(&forward_key(key, value)) {
+            let alone = idle >= CLOSED && !stay.contains(&forward_key(key, value));
+            if alone && !self.is_used(tcp, key, value) {
                 self.remove_reverse(tcp, key)?;
             }
         }
@@ -244,8 +245,11 @@ impl Sweeper {
         tcp: bool,
         key: &FlowKey,
         value: &FlowValue,
-        pod: Option<&ReverseKey>,
+        answered: Option<&(ReverseKey, ReverseValue)>,
     ) -> Result<bool, ApplyError> {
+        if answered.is_some_and(|(key, value)| self.is_used(tcp, key, value)) {
+            return Ok(false);
+        }
         let (map, name) = if tcp {
             (&mut self.maps.tcp_flows, "TCP_FLOWS")
         } else {
@@ -255,10 +259,21 @@ impl Sweeper {
             return Ok(false);
         }
         removed(name, map.remove(key))?;
-        if let Some(pod) = pod {
-            self.remove_reverse(tcp, pod)?;
+        if let Some((key, _)) = answered {
+            self.remove_reverse(tcp, key)?;
         }
         Ok(true)
+    }
+
+    /// Whether the pod has spoken, or its ports are another flow's, since this
+    /// was read.
+    fn is_used(&self, tcp: bool, key: &ReverseKey, value: &ReverseValue) -> bool {
+        let map = if tcp {
+            &self.maps.tcp_reverse
+        } else {
+            &self.maps.udp_reverse
+        };
+        map.get(key, 0).is_ok_and(|there| there != *value)
     }
 
     fn remove_reverse(&mut self, tcp: bool, key: &ReverseKey) -> Result<(), ApplyError> {
