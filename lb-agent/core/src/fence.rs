@@ -162,6 +162,9 @@ pub struct Fence {
     awake: Timestamp,
     /// Others' announcements were heard, and it yields until then.
     yields_until: Timestamp,
+    /// When that was last, and until when they are answered in kind.
+    opposed: Option<Timestamp>,
+    objects_until: Timestamp,
     /// It restarts as planned, and others take it to be there until then.
     kept: Option<Timestamp>,
     next_send: Timestamp,
@@ -186,6 +189,8 @@ impl Fence {
             ran: now,
             awake: now,
             yields_until: Timestamp::default(),
+            opposed: None,
+            objects_until: Timestamp::default(),
             kept: None,
             next_send: now,
             out: VecDeque::new(),
@@ -235,8 +240,17 @@ impl Fence {
     /// majority behind it does not mind; others yield as long as they hear
     /// such, and of several that yield to each other the first comes back
     /// before the others.
+    ///
+    /// Who hears all that it counts does not announce by itself; so it answers
+    /// the first of these, that the other hears of it. It does not go on with
+    /// that, as the other may do the same.
     pub fn opposed(&mut self, now: Timestamp) {
         self.run(now);
+        let lately = self.timing.refresh * 3;
+        if self.opposed.is_none_or(|last| now >= last + lately) {
+            self.objects_until = now + self.timing.refresh * 2;
+        }
+        self.opposed = Some(now);
         let before = self.peers.keys().filter(|peer| **peer < self.this).count();
         let turns = u32::try_from(before).unwrap_or(u32::MAX);
         let hold = self.timing.refresh * 3 + self.timing.silence().saturating_mul(turns);
@@ -321,11 +335,13 @@ impl Fence {
     }
 
     /// How often this node is to announce its VIPs: as long as not all agents
-    /// are heard, those that are not may own the same.
+    /// are heard, those that are not may own the same; and for a moment after
+    /// one has said so.
     #[must_use]
     pub fn announce_every(&self) -> Option<Duration> {
         let whole = self.peers.values().all(|peer| !peer.silent);
-        (!whole).then_some(self.timing.refresh)
+        let objects = self.ran < self.objects_until;
+        (!whole || objects).then_some(self.timing.refresh)
     }
 
     pub fn poll_output(&mut self) -> Option<Output> {
@@ -337,7 +353,12 @@ impl Fence {
     pub fn deadline(&self) -> Timestamp {
         let silent = self.peers.values().filter(|peer| !peer.silent);
         let silent = silent.map(|peer| peer.heard.max(self.awake) + self.timing.silence());
-        silent.fold(self.next_send, Timestamp::min)
+        let next = silent.fold(self.next_send, Timestamp::min);
+        if self.ran < self.objects_until {
+            next.min(self.objects_until)
+        } else {
+            next
+        }
     }
 
     /// Notes a pause: what came before it is not to be judged by the clock.

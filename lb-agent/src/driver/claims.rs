@@ -2,7 +2,7 @@
 //! before a VIP is used for the first time.
 //!
 //! In: the VIPs to be probed with their links ([`Probed`]), through a `watch`
-//! channel, and the map CLAIMS, which is looked at every second, and after
+//! channel, and the map CLAIMS, which is looked at five times a second, and after
 //! each probe. Out: what was found ([`Found`]), whole, through another; and to
 //! the fence that another node announces a VIP of ours. Cancelling the task at
 //! any point means that probes begin anew.
@@ -23,8 +23,9 @@ use crate::dataplane::fence::claims;
 use crate::dataplane::pins::Pins;
 use crate::net::packet_socket::PacketSocket;
 
-/// How often the map is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the map is looked at: as long as nobody does, two nodes that cannot
+/// hear each other's agents may answer for the same VIP.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// For so long somebody who was heard counts as there.
 const COUNTS_FOR: Duration = Duration::from_secs(60);
 /// For so long a VIP counts as contested: somebody's last word is to be answered,

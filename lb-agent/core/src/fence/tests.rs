@@ -410,6 +410,31 @@ fn who_has_no_majority_yields_to_announcements() {
     assert_eq!(cluster.standing("a"), Standing::Alone);
 }
 
+/// `a` counts `b`, who left, no more, and `b` is back where `a` does not hear it.
+#[test]
+fn who_hears_all_that_it_counts_objects_to_another_owner_once_in_a_while() {
+    let mut fence = Fence::new(NodeName::new("a"), 1, TIMING, at(1000));
+    fence.applied(&BTreeSet::new(), at(1000));
+    fence.peers(&BTreeMap::new(), at(1000));
+    assert_eq!(fence.announce_every(), None);
+    let mut objects = Vec::new();
+    // The other one announces each second, for 5 s, and again after a pause.
+    let opposed = |ms: u64| ms.is_multiple_of(1000) && (2000..=7000).contains(&ms) || ms == 12_000;
+    for ms in 1001..20_000 {
+        if opposed(ms) {
+            fence.opposed(at(ms));
+        } else if fence.deadline() <= at(ms) {
+            fence.handle_timeout(at(ms));
+        }
+        if fence.announce_every() == Some(TIMING.refresh) {
+            objects.push(ms);
+        }
+        assert_eq!(fence.expiry(at(ms)).standing, Standing::Sole);
+    }
+    let (first, again) = (2000..4000, 12_000..14_000);
+    assert!(objects.into_iter().eq(first.chain(again)));
+}
+
 #[test]
 fn acknowledgements_of_an_earlier_process_do_not_count() {
     let mut fence = Fence::new(NodeName::new("a"), 2, TIMING, at(1000));

@@ -14,6 +14,9 @@ pub(crate) const STEP_MS: u64 = 5;
 /// Two owners without a majority, on one piece of the wire: until one hears
 /// the other, or the other's announcement, or sees it renew the Lease.
 const TOGETHER_MS: u64 = 1600;
+/// As `driver::claims` looks for what was heard, and `l2::announcer` objects.
+const LOOK_EVERY_MS: u64 = 200;
+const DEFEND_MS: u64 = 10_000;
 pub(crate) const START_MS: u64 = 1000;
 
 pub(crate) fn at(ms: u64) -> Timestamp {
@@ -65,7 +68,13 @@ struct Node {
     pending: Option<(u64, Elected)>,
     /// By VIP: until when it answers, and how it stood when that was written.
     kernel: BTreeMap<usize, (Timestamp, Standing)>,
-    announced_ms: u64,
+    /// Announces all when it begins to answer, for VIPs that come to it, to
+    /// object to others, and in rounds.
+    answers: bool,
+    next_round_ms: Option<u64>,
+    objects_from_ms: u64,
+    /// It has heard another one's announcement, which it has yet to find.
+    heard: bool,
 }
 
 pub(crate) struct World {
@@ -136,7 +145,10 @@ impl World {
                 roll: Roll::default(),
                 pending: None,
                 kernel: BTreeMap::new(),
-                announced_ms: 0,
+                answers: false,
+                next_round_ms: None,
+                objects_from_ms: 0,
+                heard: false,
             });
         }
         world
@@ -248,6 +260,7 @@ impl World {
                 agent.set_programmed(self.now_ms);
             }
             (node.agent, node.leaves, node.pending) = (Some(agent), false, None);
+            (node.answers, node.heard, node.next_round_ms) = (false, false, None);
         }
         let part = self.part[number];
         let Some(agent) = &mut node.agent else {
@@ -263,6 +276,11 @@ impl World {
             loss_percent: self.loss_percent,
             delay_ms: self.delay_ms,
         };
+        let looks = (self.now_ms + 40 * number as u64).is_multiple_of(LOOK_EVERY_MS);
+        let found = looks && core::mem::take(&mut node.heard);
+        if found {
+            agent.fence.opposed(now);
+        }
         agent.run(reaches, &mut self.random, self.now_ms);
         node.roll = agent.roll(&node.roll, self.now_ms);
         if node.pending.is_none()
@@ -297,8 +315,22 @@ impl World {
         for entry in node.kernel.values_mut() {
             *entry = (expiry.until.unwrap_or_default(), expiry.standing);
         }
-        let refresh = agent.fence.announce_every();
-        announces |= refresh.is_some_and(|every| now >= at(node.announced_ms) + every);
+        let answers = expiry.until.is_some_and(|until| until > now);
+        announces |= answers && !core::mem::replace(&mut node.answers, answers);
+        if found && self.now_ms >= node.objects_from_ms {
+            node.objects_from_ms = self.now_ms + DEFEND_MS;
+            announces = true;
+        }
+        let every = agent.fence.announce_every();
+        let next =
+            every.map(|every| self.now_ms + u64::try_from(every.as_millis()).expect("short"));
+        match (node.next_round_ms, next) {
+            (Some(due), Some(_)) if self.now_ms < due => {}
+            (before, next) => {
+                announces |= before.is_some() && next.is_some();
+                node.next_round_ms = next;
+            }
+        }
         let outbox = core::mem::take(&mut agent.outbox);
         if ends {
             self.log.push(format!("{}: node{number} ends", self.now_ms));
@@ -308,7 +340,7 @@ impl World {
         for (to, datagram) in outbox {
             self.send(to, datagram);
         }
-        if announces && expiry.until.is_some_and(|until| until > now) {
+        if announces && answers {
             self.announce(number);
         }
     }
@@ -328,7 +360,6 @@ impl World {
 
     /// Heard by whoever would own the same.
     fn announce(&mut self, number: usize) {
-        self.nodes[number].announced_ms = self.now_ms;
         let vips: Vec<usize> = self.nodes[number].kernel.keys().copied().collect();
         for other in 0..self.nodes.len() {
             let hears = self.wire_whole || self.part[other] == self.part[number];
@@ -336,11 +367,7 @@ impl World {
                 continue;
             }
             let node = &mut self.nodes[other];
-            if let Some(agent) = &mut node.agent
-                && vips.iter().any(|vip| node.kernel.contains_key(vip))
-            {
-                agent.fence.opposed(at(self.now_ms));
-            }
+            node.heard |= vips.iter().any(|vip| node.kernel.contains_key(vip));
         }
     }
 
