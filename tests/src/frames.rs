@@ -96,15 +96,26 @@ pub struct Capture {
 impl Capture {
     /// Captures into `file` from when this returns until it is dropped.
     pub fn start(namespace: &Namespace, interface: &str, file: &Path) -> Result<Self> {
-        Self::run(namespace, interface, file, "inout")
+        Self::run(namespace, interface, file, "inout", "")
     }
 
-    /// The same of what leaves by the device alone.
-    pub fn leaving(namespace: &Namespace, interface: &str, file: &Path) -> Result<Self> {
-        Self::run(namespace, interface, file, "out")
+    /// The same of what leaves by the device alone, and fits a pcap-filter(7).
+    pub fn leaving(
+        namespace: &Namespace,
+        interface: &str,
+        file: &Path,
+        filter: &str,
+    ) -> Result<Self> {
+        Self::run(namespace, interface, file, "out", filter)
     }
 
-    fn run(namespace: &Namespace, interface: &str, file: &Path, way: &str) -> Result<Self> {
+    fn run(
+        namespace: &Namespace,
+        interface: &str,
+        file: &Path,
+        way: &str,
+        filter: &str,
+    ) -> Result<Self> {
         let said = file.with_extension("log");
         let log = File::create(&said).with_context(|| format!("cannot make {}", said.display()))?;
         let child = namespace
@@ -113,6 +124,7 @@ impl Capture {
             .args(["-s", SNAPSHOT, "-B", BUFFER, "-Q", way])
             .args(["-i", interface, "-w"])
             .arg(file)
+            .arg(filter)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

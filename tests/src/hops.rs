@@ -30,6 +30,16 @@ const UDP: u8 = 17;
 /// as two acknowledgements of one millisecond may be alike.
 type Identity = u64;
 
+/// Of packets that were sent as they are and of those in a tunnel between nodes,
+/// as pcap-filter(7) says it: not from where a [`Flooding`] comes from, whose
+/// packets are too many to be kept.
+///
+/// [`Flooding`]: crate::load::Flooding
+const NO_FLOOD: &str = "not src net 198.18.0.0/15 \
+    and not src net 2001:db8:f100::/64 \
+    and not (udp dst port 6947 and (udp[24:2] & 0xfffe = 0xc612 \
+        or (udp[20:4] = 0x20010db8 and udp[24:2] = 0xf100)))";
+
 /// A capture at each node's port, of what is for VIPs.
 #[derive(Debug)]
 pub struct Hops {
@@ -59,7 +69,7 @@ impl Hops {
         let mut captures = Vec::new();
         for node in lab.nodes() {
             let file: PathBuf = lab.folder().join(format!("hops-{}.pcap", node.name()));
-            let capture = Capture::leaving(&lab.middle(), &node.name(), &file)?;
+            let capture = Capture::leaving(&lab.middle(), &node.name(), &file, NO_FLOOD)?;
             captures.push((node.mac_bytes()?, capture));
         }
         let vips = lab.vips();
