@@ -1,5 +1,6 @@
 //! BFD sessions, in a thread of their own: neither reconciling nor BGP holds
-//! their timers up.
+//! their timers up, nor, where it may have a real-time priority, other work of
+//! the machine.
 //!
 //! ```text
 //! driver::bgp ──Wanted (watch)──> run ──Found (watch)──> its speakers, reports
@@ -12,6 +13,7 @@
 //! dropped. Packets that come faster than they are taken are, as on any network.
 
 mod listeners;
+mod priority;
 mod running;
 
 use std::collections::BTreeMap;
@@ -180,6 +182,7 @@ async fn run(
         found,
     };
     let mut ticks = clock::ticks(SECOND);
+    let mut hurries = false;
     loop {
         driver.work();
         let timer = clock::wait_until(driver.deadline());
@@ -192,6 +195,11 @@ async fn run(
                     break;
                 }
                 let now = wanted.borrow_and_update().clone();
+                // Agents without a session have no need of it.
+                if !hurries && !now.is_empty() {
+                    hurries = true;
+                    priority::raise_or_say();
+                }
                 driver.want(&now);
             }
             // Packets before timers: one that waits may be the one that is

@@ -11,6 +11,7 @@ mod lost;
 mod many;
 mod one_node;
 mod password;
+mod priority;
 mod restart;
 mod unnumbered;
 
