@@ -24,10 +24,11 @@ mod agents;
 mod bfd;
 mod bgp;
 mod engine;
+mod moved;
 
 const SHORT: Limit = Limit::Executions(3_000);
 
-const ALL: [Target; 8] = [
+const ALL: [Target; 9] = [
     bgp::MESSAGE,
     bgp::PEER,
     bfd::PACKET,
@@ -36,6 +37,7 @@ const ALL: [Target; 8] = [
     agents::RENEWAL,
     agents::CHANNEL,
     agents::SEAL,
+    moved::TALK,
 ];
 
 #[track_caller]
@@ -80,6 +82,11 @@ fn what_agents_say_to_each_other_has_an_answer() {
     run(&agents::BEAT, 1, SHORT);
     run(&agents::RENEWAL, 1, SHORT);
     run(&agents::CHANNEL, 1, SHORT);
+}
+
+#[test]
+fn what_is_said_about_flows_stays_within_bounds() {
+    run(&moved::TALK, 1, Limit::Executions(1_000));
 }
 
 #[test]
