@@ -1,7 +1,7 @@
 //! Removing a lab, also one of which only pieces are left.
 
 use std::fs;
-use std::path::Path;
+use std::path::{MAIN_SEPARATOR, Path};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -14,6 +14,8 @@ use crate::kubernetes::cgroup;
 use crate::netns::Namespace;
 use crate::wait;
 
+/// Each agent's is in here (`lb_agent::report::default_folder`).
+const RUN_FOLDERS: &str = "/run/lb-agent";
 const END_LIMIT: Duration = Duration::from_secs(10);
 
 /// Removes whatever there is of the lab with this prefix: processes in its
@@ -46,6 +48,29 @@ pub fn remove(prefix: &str) -> Result<()> {
         );
         fs::remove_dir_all(&folder)
             .with_context(|| format!("cannot remove {}", folder.display()))?;
+        forget(&folder)?;
+    }
+    Ok(())
+}
+
+/// What agents of the lab's nodes have written down, which a lab of the same
+/// name is not to find: agents name their folders after the bpffs, with
+/// hyphens for slashes.
+fn forget(lab: &Path) -> Result<()> {
+    let Ok(folders) = fs::read_dir(RUN_FOLDERS) else {
+        return Ok(());
+    };
+    let lab = lab.to_string_lossy().replace('-', "--");
+    let name = lab
+        .trim_matches(MAIN_SEPARATOR)
+        .replace(MAIN_SEPARATOR, "-");
+    for folder in folders {
+        let folder = folder.context("cannot list what agents have written")?;
+        let of_a_node = format!("{name}-node");
+        if folder.file_name().to_string_lossy().starts_with(&of_a_node) {
+            fs::remove_dir_all(folder.path())
+                .with_context(|| format!("cannot remove {}", folder.path().display()))?;
+        }
     }
     Ok(())
 }
