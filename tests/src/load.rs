@@ -180,6 +180,25 @@ impl Load {
         })
     }
 
+    /// Waits until each of these flows has new answers; none has ended, or was
+    /// answered by another pod.
+    pub fn wait_well(&self, which: impl Fn(&Flow) -> bool) -> Result<()> {
+        const MORE: u64 = 4;
+        let look = || -> Result<Vec<Flow>> {
+            let flows = self.look()?.into_iter();
+            Ok(flows.filter(&which).collect())
+        };
+        let before = look()?;
+        ensure!(!before.is_empty(), "there are no such flows");
+        wait::until_ok(LIMIT, "the flows that matter are answered", || {
+            for (now, before) in look()?.iter().zip(&before) {
+                ensure!(now.broken.is_none() && now.moved == 0, "{now:?}");
+                ensure!(now.answered > before.answered + MORE, "{now:?}");
+            }
+            Ok(())
+        })
+    }
+
     /// Ends the flows, and tells of all.
     pub fn finish(self) -> Result<Vec<Flow>> {
         drop(self.asks);
