@@ -52,6 +52,9 @@ enum Part {
     /// What clients notice when a node is lost, beside keepalived and MetalLB
     /// (an hour, --quick a quarter; only if asked for)
     Failover,
+    /// What connections notice when a router spreads them over other nodes,
+    /// beside MetalLB (some minutes; only if asked for)
+    Routed,
 }
 
 /// Of failover, medians of so many runs.
@@ -68,6 +71,7 @@ impl Bench {
             Some(Part::Watch) => return self.watch(),
             Some(Part::Failover) => return self.failover(),
             Some(Part::Bgp) => return self.bgp(),
+            Some(Part::Routed) => return self.routed(),
             Some(Part::Programs | Part::EndToEnd) | None => {}
         }
         let parts = Parts {
@@ -115,6 +119,25 @@ impl Bench {
             say!("{}", serde_json::to_string_pretty(&lines)?);
         } else {
             say!("{}", failover::table(&lines).trim_end());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn routed(&self) -> Result<ExitCode> {
+        setup::lab()?;
+        setup::routers()?;
+        build::release(true)?;
+        setup::cluster()?;
+        let parts = failover::Parts {
+            programs: release_folder(),
+            archives: image::for_metallb()?,
+        };
+        interrupt::arm()?;
+        let lines = failover::routed::run(&parts, |what| report::step(what))?;
+        if self.json {
+            say!("{}", serde_json::to_string_pretty(&lines)?);
+        } else {
+            say!("{}", failover::routed::table(&lines).trim_end());
         }
         Ok(ExitCode::SUCCESS)
     }

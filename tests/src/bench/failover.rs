@@ -12,6 +12,7 @@ mod fault;
 mod keepalived;
 mod metallb;
 mod question;
+pub mod routed;
 mod system;
 mod trial;
 

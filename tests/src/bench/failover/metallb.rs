@@ -22,7 +22,7 @@ use crate::wait;
 /// Nodes find each other again within a minute.
 const LIMIT: Duration = Duration::from_secs(150);
 const METRICS: &str = "metallb_speaker_announced";
-const SPEAKER: &str = "speaker";
+pub(super) const SPEAKER: &str = "speaker";
 const METRICS_PORT: u16 = 7472;
 const SERVICE: &str = "echo";
 /// So many connections in a row that all are answered.
@@ -39,6 +39,46 @@ kind: L2Advertisement
 metadata: { name: default, namespace: metallb-system }
 ";
 
+/// Kubernetes 1.36 refuses numbers of AS above 2^31 as the most of an int32,
+/// and with them every BGPPeer.
+const BGP_PEERS: &str = "bgppeers.metallb.io";
+const ASN_FORMAT: &str = r#"[
+  {"op": "replace", "path": "/spec/versions/1/schema/openAPIV3Schema/properties/spec/properties/myASN/format", "value": "int64"},
+  {"op": "replace", "path": "/spec/versions/1/schema/openAPIV3Schema/properties/spec/properties/peerASN/format", "value": "int64"}
+]"#;
+
+/// A cluster with it. `objects`: its configuration.
+pub(super) fn install(spec: Spec, archives: &[PathBuf], objects: &str) -> Result<Cluster> {
+    let cluster = Cluster::up(spec, KubeProxy::Nftables, archives)?;
+    cluster.install_metallb()?;
+    let kubectl = cluster.kubectl();
+    kubectl.run(&[
+        "patch",
+        "crd",
+        BGP_PEERS,
+        "--type=json",
+        "--patch",
+        ASN_FORMAT,
+    ])?;
+    // Its webhook answers a moment after its pod is ready.
+    wait::until_ok(LIMIT, "MetalLB takes a configuration", || {
+        kubectl.apply(objects)
+    })?;
+    Ok(cluster)
+}
+
+/// A pod on each node, and the addresses of their Service. `families`: its
+/// `ipFamilyPolicy`.
+pub(super) fn serve(cluster: &Cluster, families: &str) -> Result<Vec<IpAddr>> {
+    let kubectl = cluster.kubectl();
+    kubectl.apply(&workload::echo_pods())?;
+    let policy = |families: &str| format!("ipFamilyPolicy: {families}");
+    let service = workload::echo_service(SERVICE, "");
+    kubectl.apply(&service.replace(&policy("RequireDualStack"), &policy(families)))?;
+    cluster.wait_rollout("default", "daemonset/echo")?;
+    wait_addresses(cluster, SERVICE)
+}
+
 #[derive(Debug)]
 pub(super) struct MetalLb {
     cluster: Cluster,
@@ -50,17 +90,8 @@ pub(super) struct MetalLb {
 impl MetalLb {
     /// `archives`: images of its programs and of the pods' server.
     pub(super) fn up(spec: Spec, archives: &[PathBuf]) -> Result<Self> {
-        let cluster = Cluster::up(spec, KubeProxy::Nftables, archives)?;
-        cluster.install_metallb()?;
-        let kubectl = cluster.kubectl();
-        // Its webhook answers a moment after its pod is ready.
-        wait::until_ok(LIMIT, "MetalLB takes a configuration", || {
-            kubectl.apply(POOL)
-        })?;
-        kubectl.apply(&workload::echo_pods())?;
-        kubectl.apply(&workload::echo_service(SERVICE, ""))?;
-        cluster.wait_rollout("default", "daemonset/echo")?;
-        let vips = wait_addresses(&cluster, SERVICE)?;
+        let cluster = install(spec, archives, POOL)?;
+        let vips = serve(&cluster, "RequireDualStack")?;
         ensure!(vips.len() == 2, "one of each family, not {vips:?}");
         let mut this = Self {
             cluster,

@@ -107,9 +107,7 @@ pub(super) fn run(
         noticed.connections += 1;
         match flow.broken.as_deref() {
             None => {}
-            Some(why) if why.contains("elapsed") || why.contains("timed out") => {
-                noticed.silent += 1;
-            }
+            Some(why) if is_silent(why) => noticed.silent += 1,
             Some(_) => noticed.reset += 1,
         }
     }
@@ -118,8 +116,13 @@ pub(super) fn run(
     Ok(noticed)
 }
 
+/// Whether a connection broke because nothing came any more.
+pub(super) fn is_silent(why: &str) -> bool {
+    why.contains("elapsed") || why.contains("timed out")
+}
+
 /// Until every connection is answered again, or broken.
-fn wait_connections(load: &Load, left: impl Fn(&Flow) -> bool) -> Result<()> {
+pub(super) fn wait_connections(load: &Load, left: impl Fn(&Flow) -> bool) -> Result<()> {
     let before = load.look()?;
     wait::until_ok(TCP_LIMIT, "all connections are answered", || {
         let now = load.look()?;
@@ -141,7 +144,7 @@ fn spread<T>(vips: &[IpAddr], number: usize, make: impl Fn(IpAddr) -> T) -> Vec<
         .collect()
 }
 
-fn connections(vips: &[IpAddr]) -> Vec<Target> {
+pub(super) fn connections(vips: &[IpAddr]) -> Vec<Target> {
     spread(vips, CONNECTIONS, |vip| Target::tcp((vip, NGINX_PORT)))
 }
 
