@@ -13,6 +13,7 @@ mod one_node;
 mod password;
 mod priority;
 mod restart;
+mod ttl;
 mod unnumbered;
 
 use std::time::Duration;
