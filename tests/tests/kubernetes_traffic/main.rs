@@ -95,6 +95,7 @@ fn beside_kube_proxy(prefix: &str, kube_proxy: KubeProxy) {
         return;
     }
     let trial = Trial::start(prefix, kube_proxy);
+    wait_kube_proxy(&trial);
     for delivery in ["stack", "direct"] {
         let annotation = format!("corten.dev/delivery={delivery}");
         trial.kubectl(&["annotate", "--overwrite", "service", "echo", &annotation]);
@@ -108,15 +109,31 @@ fn beside_kube_proxy(prefix: &str, kube_proxy: KubeProxy) {
     }
 }
 
+/// A kube-proxy refuses what it has not written rules for yet; it gathers
+/// changes before it does so, each family on its own.
+fn wait_kube_proxy(trial: &Trial) {
+    for node in trial.cluster.nodes() {
+        for url in &urls(trial) {
+            let what = format!("the kube-proxy of {} knows {url}", node.name());
+            wait::until_ok(LIMIT, &what, || node.run("curl", &with(url))).expect("known");
+        }
+    }
+}
+
+/// The addresses of the Service: its own, and its VIPs.
+fn urls(trial: &Trial) -> Vec<String> {
+    let service = trial.service();
+    let own = service["spec"]["clusterIPs"].as_array().expect("a list");
+    let own = own.iter().filter_map(Value::as_str).map(url);
+    own.chain(trial.vips.iter().map(|vip| url(&vip.to_string())))
+        .collect()
+}
+
 /// What a cluster has without a load balancer goes on: addresses and node
 /// ports of Services; and its VIPs are reached from inside.
 fn inside(trial: &Trial, delivery: &str) {
     let kubectl = trial.cluster.kubectl();
-    let service = kubectl.json(&["get", "service", "echo"]).expect("there");
-    let own = service["spec"]["clusterIPs"].as_array().expect("a list");
-    let own = own.iter().filter_map(Value::as_str);
-    let mut urls: Vec<String> = own.map(url).collect();
-    urls.extend(trial.vips.iter().map(|vip| url(&vip.to_string())));
+    let urls = urls(trial);
     for node in trial.cluster.nodes() {
         for url in &urls {
             let answer = node.run("curl", &with(url));
@@ -133,7 +150,7 @@ fn inside(trial: &Trial, delivery: &str) {
             check_answer(kubectl.run(&exec), &format!("{delivery}: {pod} asks {url}"));
         }
     }
-    let port = service["spec"]["ports"][0]["nodePort"].as_u64();
+    let port = trial.service()["spec"]["ports"][0]["nodePort"].as_u64();
     let port = port.expect("a node port");
     for node in trial.cluster.nodes() {
         let url = format!("http://{}:{port}/", node.address().v4);

@@ -9,6 +9,7 @@ use lb_tests::kubernetes::{Cluster, images, workload};
 use lb_tests::lab::{ECHO_UDP_PORT, KubeProxy, NGINX_PORT, Spec};
 use lb_tests::load::{Load, Tally, Target, spread};
 use lb_tests::wait;
+use serde_json::Value;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// Of each address.
@@ -62,6 +63,11 @@ impl Trial {
         let trial = Self { cluster, vips };
         trial.wait_all_pods();
         trial
+    }
+
+    pub(crate) fn service(&self) -> Value {
+        let kubectl = self.cluster.kubectl();
+        kubectl.json(&["get", "service", "echo"]).expect("there")
     }
 
     fn targets(&self) -> Vec<Target> {
