@@ -7,7 +7,7 @@ use lb_core::lease::Timing;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::{AgentError, Reads};
+use super::{AgentError, Reads, Tasks};
 use crate::publish::{self, Decided, Epoch};
 use crate::secret::{Known, Secrets};
 use crate::source::kube::connect::{Cluster, ConnectError};
@@ -104,11 +104,7 @@ impl Source {
     }
 
     /// Reads until it is cancelled, and writes until it is told to stop.
-    pub(super) fn start(
-        self,
-        starts: Starts,
-        tasks: &mut JoinSet<Result<(), AgentError>>,
-    ) -> Publisher {
+    pub(super) fn start(self, starts: Starts, tasks: &mut Tasks) -> Publisher {
         let Starts {
             facts,
             decided,
