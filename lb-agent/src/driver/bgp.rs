@@ -16,7 +16,9 @@
 
 mod finder;
 mod listener;
+mod running;
 mod speaker;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -26,19 +28,19 @@ use std::time::Duration;
 
 use lb_core::bgp::peer::Stop;
 use lb_core::bgp::rib::Routes;
-use lb_core::config::{Password, Peer, PeerEnd};
+use lb_core::config::{Password, Peer};
 use lb_core::desired::{BgpPeer, Untold};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::bfd::{self, Want};
 use crate::clock;
-use crate::report::routers::{BfdRow, Router, Routers};
-use crate::report::routes::{OfPeer, ToldOf};
+use crate::report::routers::Routers;
 use finder::Neighbour;
 use listener::{Accepted, Listener};
-use speaker::{Orders, Outbox, Said, Speaker};
+use running::{Running, orders};
+use speaker::{Outbox, Said, Speaker};
+use telling::Telling;
 
 /// The statuses are written at most this often.
 const SAY_EVERY: Duration = Duration::from_millis(200);
@@ -87,29 +89,14 @@ pub struct Session {
 /// Asks all sessions to end; whoever waits for the driver sees when they have.
 pub type Quit = oneshot::Receiver<()>;
 
-struct Running {
-    /// What its sessions and its socket are made of.
-    peer: Arc<BgpPeer>,
-    orders: watch::Sender<Orders>,
-    accepted: mpsc::Sender<TcpStream>,
-    stop: Option<oneshot::Sender<Stop>>,
-    /// Who is at the other end of its link, as far as somebody was found.
-    neighbour: Option<Neighbour>,
-    /// An agent before this one may have had it.
-    resumes: bool,
-}
-
 struct Driver {
     settings: Settings,
     running: BTreeMap<String, Running>,
     speakers: JoinSet<()>,
     /// Dropped by no speaker: closed never.
     outbox: Outbox,
-    told: watch::Sender<Arc<Routers>>,
-    said: BTreeMap<String, Said>,
+    telling: Telling,
     untold: Arc<Vec<Untold>>,
-    /// What the file of routes is made of; none: it is to be written.
-    told_of: Option<ToldOf>,
     listener: Option<Listener>,
     bfd: bfd::Handle,
     /// The sessions that were wanted when the agent started are those that it
@@ -130,14 +117,12 @@ pub async fn run(
     let (found, mut neighbours) = mpsc::channel(64);
     let mut driver = Driver {
         listener: settings.listen.map(Listener::new),
+        telling: Telling::new(settings.run_folder.clone(), told),
         settings,
         running: BTreeMap::new(),
         speakers: JoinSet::new(),
         outbox: Outbox { status, found },
-        told,
-        said: BTreeMap::new(),
         untold: Arc::default(),
-        told_of: None,
         bfd,
         first: true,
     };
@@ -196,48 +181,25 @@ impl Driver {
         let gone: Vec<String> = self.running.keys().filter(|n| gone(n)).cloned().collect();
         for name in gone {
             self.end(&name, Stop::Deconfigured);
-            self.said.remove(&name);
+            self.telling.forget(&name);
         }
         for (name, session) in wanted {
-            let known = self.running.get(name);
-            let neighbour = known.and_then(|running| running.neighbour.clone());
-            let orders = orders(session, neighbour);
-            let same = |running: &Running| {
-                running.peer.peer == session.peer.peer
-                    && running.peer.session == session.peer.session
-            };
-            match self.running.get_mut(name) {
-                Some(running) if same(running) => {
-                    running.peer = session.peer.clone();
-                    running.orders.send_if_modified(|last| {
-                        let changed = *last != orders;
-                        *last = orders;
-                        changed
-                    });
-                }
-                Some(_) => {
-                    self.end(name, Stop::Changed);
-                    self.start(session);
-                }
-                None => self.start(session),
+            let running = self.running.get_mut(name);
+            if running.is_some_and(|running| running.adopt(session)) {
+                continue;
             }
+            self.end(name, Stop::Changed);
+            self.start(session);
         }
         self.first = false;
         self.prepare();
     }
 
-    /// The neighbour of a peer's link is another one.
     fn find(&mut self, name: &str, neighbour: Neighbour) {
-        let Some(running) = self.running.get_mut(name) else {
-            return;
-        };
-        running.neighbour = Some(neighbour.clone());
-        let bfd = running.bfd();
-        running.orders.send_modify(|orders| {
-            orders.bfd = bfd;
-            orders.neighbour = Some(neighbour);
-        });
-        self.prepare();
+        if let Some(running) = self.running.get_mut(name) {
+            running.find(neighbour);
+            self.prepare();
+        }
     }
 
     /// Has all sockets that these sessions need.
@@ -305,7 +267,7 @@ impl Driver {
             peer: session.peer.clone(),
             orders: orders_out,
             accepted,
-            stop: Some(stop),
+            stop,
             neighbour: None,
             resumes: self.first && self.settings.preserved,
         };
@@ -313,19 +275,20 @@ impl Driver {
     }
 
     fn end(&mut self, name: &str, stop: Stop) {
-        let Some(mut running) = self.running.remove(name) else {
-            return;
-        };
-        if let Some(sender) = running.stop.take() {
-            // One that has ended needs no telling.
-            let _told = sender.send(stop);
+        if let Some(running) = self.running.remove(name) {
+            running.end(stop);
         }
     }
 
     fn hear(&mut self, said: Said) {
         if self.running.contains_key(&said.router.name) {
-            self.said.insert(said.router.name.clone(), said);
+            self.telling.hear(said);
         }
+    }
+
+    fn say(&mut self) {
+        let found = self.bfd.found.borrow().clone();
+        self.telling.say(&self.running, &found, &self.untold);
     }
 
     /// Hands a connection to whoever expects it.
@@ -348,74 +311,15 @@ impl Driver {
         }
     }
 
-    /// For the CLI, metrics, and whoever writes to the cluster.
-    fn say(&mut self) {
-        let found = self.bfd.found.borrow().clone();
-        let with_bfd = |(name, said): (&String, &Said)| {
-            let running = self.running.get(name)?;
-            let profile = running.peer.bfd.as_ref();
-            let bfd = profile.map(|profile| {
-                let found = running.bfd().and_then(|ends| found.get(&ends));
-                BfdRow::new(profile, found)
-            });
-            Some(Router {
-                bfd,
-                ..said.router.clone()
-            })
-        };
-        let routers = Arc::new(Routers {
-            routers: self.said.iter().filter_map(with_bfd).collect(),
-        });
-        let folder = &self.settings.run_folder;
-        if let Err(error) = routers.write(folder) {
-            tracing::warn!(folder = %folder.display(), %error, "cannot write about routers");
-        }
-        self.told.send_replace(routers);
-        self.say_routes();
-    }
-
-    fn say_routes(&mut self) {
-        let of_peer = |(name, running): (&String, &Running)| {
-            let said = self.said.get(name);
-            let of_peer = OfPeer {
-                prefixes: running.peer.prefixes.clone(),
-                routes: running.orders.borrow().routes.clone(),
-                rib: said.map(|said| said.rib.clone()).unwrap_or_default(),
-                established: said.is_some_and(|said| said.router.established),
-                leaving: running.peer.leaving,
-            };
-            (name.clone(), of_peer)
-        };
-        let of = ToldOf {
-            peers: self.running.iter().map(of_peer).collect(),
-            untold: self.untold.clone(),
-        };
-        if self.told_of.as_ref() == Some(&of) {
-            return;
-        }
-        let folder = &self.settings.run_folder;
-        match of.write(folder) {
-            Ok(()) => self.told_of = Some(of),
-            Err(error) => {
-                self.told_of = None;
-                tracing::warn!(folder = %folder.display(), %error, "cannot write what routers know");
-            }
-        }
-    }
-
     /// Those that agreed on a graceful restart keep their routes: the data
     /// plane goes on.
     async fn farewell(mut self) {
-        let names: Vec<String> = self.running.keys().cloned().collect();
-        for name in names {
-            let session = self.running.get(&name).map(|running| &running.peer.session);
-            let graceful = session.is_some_and(|session| session.graceful.is_some());
-            let stop = if graceful {
-                Stop::Restart
-            } else {
-                Stop::Shutdown("the agent ends".to_owned())
+        for running in std::mem::take(&mut self.running).into_values() {
+            let stop = match running.peer.session.graceful {
+                Some(_) => Stop::Restart,
+                None => Stop::Shutdown("the agent ends".to_owned()),
             };
-            self.end(&name, stop);
+            running.end(stop);
         }
         let all = async { while self.speakers.join_next().await.is_some() {} };
         if tokio::time::timeout(FAREWELL, all).await.is_err() {
@@ -424,46 +328,4 @@ impl Driver {
         // Last: a session of BGP that has ended in peace is not ended by BFD.
         self.bfd.stop().await;
     }
-}
-
-impl Running {
-    /// Where the peer is, and the number of its link, if the address holds on
-    /// one link only. None while it is not known.
-    fn remote(&self) -> Option<(IpAddr, u32)> {
-        remote(&self.peer.peer, self.neighbour.as_ref())
-    }
-
-    /// The session of BFD that it should have; none while nobody is known.
-    fn bfd(&self) -> Option<bfd::Ends> {
-        ends(&self.peer, self.neighbour.as_ref())
-    }
-}
-
-fn orders(session: &Session, neighbour: Option<Neighbour>) -> Orders {
-    Orders {
-        routes: session.routes.clone(),
-        leaving: session.peer.leaving,
-        bfd: ends(&session.peer, neighbour.as_ref()),
-        neighbour,
-    }
-}
-
-fn remote(peer: &Peer, neighbour: Option<&Neighbour>) -> Option<(IpAddr, u32)> {
-    match &peer.end {
-        PeerEnd::Address(remote) => Some((*remote, 0)),
-        PeerEnd::Interface(_) => neighbour.map(|found| (found.address.into(), found.link)),
-    }
-}
-
-/// Between which BFD is spoken, where it is wanted.
-fn ends(peer: &BgpPeer, neighbour: Option<&Neighbour>) -> Option<bfd::Ends> {
-    peer.bfd.as_ref()?;
-    let peer = &peer.peer;
-    let (remote, scope) = remote(peer, neighbour)?;
-    Some(bfd::Ends {
-        remote,
-        scope,
-        source: peer.source_address,
-        device: peer.vrf.clone(),
-    })
 }
