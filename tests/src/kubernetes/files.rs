@@ -151,14 +151,20 @@ const KNOBS: &[&str] = &[
     "kernel/keys/root_maxbytes",
 ];
 
-/// The shell script that makes a node's mounts and then keeps them: a bpffs
-/// and a place for network namespaces of its own.
+/// Of device plugins, whatever the root folder of a kubelet is: of two that start
+/// at once, one finds the socket of the other there, and gives up.
+const KUBELET_SOCKETS: &str = "/var/lib/kubelet/device-plugins";
+
+/// The shell script that makes a node's mounts and then keeps them: a bpffs, and
+/// places for network namespaces and for sockets of its own.
 pub(super) fn mounts(folder: &Path) -> String {
     let folder = folder.display();
     let mut script = format!(
         "set -e\n\
          mount -t bpf bpf /sys/fs/bpf\n\
          mount -t tmpfs tmpfs /run/netns\n\
+         mkdir -p {KUBELET_SOCKETS}\n\
+         mount -t tmpfs tmpfs {KUBELET_SOCKETS}\n\
          mkdir -p {folder}/knobs\n"
     );
     for knob in KNOBS {
