@@ -16,6 +16,7 @@ pub mod image;
 pub mod interrupt;
 pub mod kubernetes;
 pub mod lab;
+pub mod limited;
 pub mod load;
 pub mod netns;
 pub mod object;

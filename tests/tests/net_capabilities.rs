@@ -1,15 +1,15 @@
 //! What the DaemonSet lets the agent do is enough, and none of it too much.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
 use lb_tests::command::output;
 use lb_tests::lab::{Lab, Node, Spec};
-use lb_tests::{object, program, require, wait};
+use lb_tests::limited::{Wrapper, limited};
+use lb_tests::{object, require, wait};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -27,49 +27,19 @@ fn granted() -> Vec<String> {
         .collect()
 }
 
-/// Begins a command that may do this and nothing else, whoever starts it.
-fn limited(capabilities: &[String]) -> String {
+/// These and no others, as setpriv(1) has them.
+fn bounds(capabilities: &[String]) -> String {
     let mut bounds = "-all".to_owned();
     for name in capabilities {
         bounds += &format!(",+{}", name.to_lowercase());
     }
-    format!("setpriv --bounding-set={bounds} --inh-caps=-all")
-}
-
-/// An agent that is started so.
-struct Wrapper(PathBuf);
-
-impl Wrapper {
-    fn new() -> Self {
-        let name = format!("corten-limited-{}", std::process::id());
-        Self(std::env::temp_dir().join(name))
-    }
-
-    fn write(&self, capabilities: &[String]) {
-        let agent = program("lb-agent").expect("the agent is built");
-        let text = format!(
-            "#!/bin/sh\nexec {} {} \"$@\"\n",
-            limited(capabilities),
-            agent.display()
-        );
-        // The old one may be running.
-        let new = self.0.with_extension("new");
-        fs::write(&new, text).expect("written");
-        fs::set_permissions(&new, Permissions::from_mode(0o755)).expect("set");
-        fs::rename(&new, &self.0).expect("renamed");
-    }
-}
-
-impl Drop for Wrapper {
-    fn drop(&mut self) {
-        drop(fs::remove_file(&self.0));
-    }
+    bounds
 }
 
 /// Runs a shell's words on a node with these capabilities.
 fn try_on(node: Node<'_>, capabilities: &[String], words: &str) -> Result<String> {
     let mut command: Command = node.namespace().command("sh");
-    let limited = limited(capabilities);
+    let limited = limited(&bounds(capabilities));
     output(command.args(["-c", &format!("exec {limited} {words}")]))
 }
 
@@ -94,10 +64,10 @@ fn the_agent_needs_each_capability_of_the_daemonset_and_no_other() {
         return;
     }
     let granted = granted();
-    let wrapper = Wrapper::new();
-    wrapper.write(&granted);
+    let wrapper = Wrapper::new("limited");
+    wrapper.write(&bounds(&granted)).expect("written");
     let mut spec = Spec::for_test("labcaps").expect("programs are built");
-    spec.agent = Some(wrapper.0.clone());
+    spec.agent = Some(wrapper.path().to_owned());
     (spec.nodes, spec.pods) = (1, 1);
     // Its agent programs the kernel and answers: they are enough.
     let lab = Lab::up(spec).expect("the lab comes up");
@@ -119,7 +89,7 @@ fn the_agent_needs_each_capability_of_the_daemonset_and_no_other() {
 
         node.stop_agent().expect("stopped");
         node.wipe_maps().expect("wiped");
-        wrapper.write(&fewer);
+        wrapper.write(&bounds(&fewer)).expect("written");
         let before = log(&node.agent_log()).len();
         node.start_agent().expect("started");
         wait::until(LIMIT, "the agent gives up", || node.agent_pid().is_none())

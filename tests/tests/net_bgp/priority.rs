@@ -1,13 +1,12 @@
 //! The thread of BFD runs before other work of the machine where it may, and
 //! says once what follows where it may not.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use lb_tests::lab::{Lab, Node};
-use lb_tests::{program, require, wait};
+use lb_tests::limited::Wrapper;
+use lb_tests::{require, wait};
 
 use super::{LIMIT, logs, spec, wait_bfd};
 
@@ -32,25 +31,14 @@ fn the_thread_of_bfd_has_a_real_time_priority_where_it_may() {
     lab.down().expect("the lab goes");
 
     // As in the DaemonSet, which does not add SYS_NICE.
-    let wrapper = std::env::temp_dir().join(format!("corten-nice-{}", std::process::id()));
-    write_wrapper(&wrapper).expect("written");
-    spec.agent = Some(wrapper.clone());
+    let wrapper = Wrapper::new("nice");
+    wrapper.write("-sys_nice").expect("written");
+    spec.agent = Some(wrapper.path().to_owned());
     let lab = Lab::up(spec).expect("the lab comes up");
     wait_bfd(&lab);
     wait_policy(&lab, SCHED_OTHER);
     assert_eq!(complaints(lab.node(1)), 1, "{}", logs(&lab));
     lab.down().expect("the lab goes");
-    fs::remove_file(wrapper).expect("removed");
-}
-
-fn write_wrapper(path: &Path) -> Result<()> {
-    let agent = program("lb-agent")?;
-    let agent = agent.display();
-    let text = format!(
-        "#!/bin/sh\nexec setpriv --bounding-set=-sys_nice --inh-caps=-all {agent} \"$@\"\n"
-    );
-    fs::write(path, text)?;
-    Ok(fs::set_permissions(path, Permissions::from_mode(0o755))?)
 }
 
 fn wait_policy(lab: &Lab, expected: u32) {
