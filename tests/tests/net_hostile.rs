@@ -83,15 +83,7 @@ impl Net {
     }
 
     fn wait_all_there(&self) -> Result<()> {
-        wait::until_ok(LIMIT, "all agents are there", || {
-            for node in self.lab.nodes() {
-                let members = node.ask(&["members"])?;
-                let peers = members["peers"].as_array().context("it lists peers")?;
-                let there = peers.iter().filter(|peer| peer["state"] == "alive").count();
-                ensure!(there == 2, "{} sees {members}", node.name());
-            }
-            Ok(())
-        })
+        wait::until_ok(LIMIT, "all agents are there", || self.lab.are_all_there())
     }
 
     /// What agents have sent to the victim just now.

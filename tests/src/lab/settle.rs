@@ -72,6 +72,18 @@ impl Lab {
         })
     }
 
+    /// Every agent hears every other one.
+    pub fn are_all_there(&self) -> Result<()> {
+        let others = usize::from(self.spec.nodes) - 1;
+        for node in self.nodes() {
+            let members = node.ask(&["members"])?;
+            let peers = members["peers"].as_array().context("it lists peers")?;
+            let alive = peers.iter().filter(|peer| peer["state"] == "alive").count();
+            ensure!(alive == others, "{} sees {members}", node.name());
+        }
+        Ok(())
+    }
+
     /// What all nodes did with packets, for a failure's message.
     #[must_use]
     pub fn counters(&self) -> String {

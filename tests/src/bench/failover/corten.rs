@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 
 use super::system::{End, System};
 use crate::lab::{Lab, Spec};
@@ -31,18 +31,6 @@ impl Corten {
         lab.wait_applied()?;
         Ok(Self { lab })
     }
-
-    /// Every agent hears every other one.
-    fn are_all_there(&self) -> Result<()> {
-        for node in self.lab.nodes() {
-            let members = node.ask(&["members"])?;
-            let peers = members["peers"].as_array().context("it lists peers")?;
-            let others = usize::from(self.lab.spec().nodes) - 1;
-            let alive = peers.iter().filter(|peer| peer["state"] == "alive").count();
-            ensure!(alive == others, "{} sees {members}", node.name());
-        }
-        Ok(())
-    }
 }
 
 impl System for Corten {
@@ -55,7 +43,7 @@ impl System for Corten {
     }
 
     fn owner(&self) -> Result<u8> {
-        wait::until_ok(LIMIT, "all agents are there", || self.are_all_there())?;
+        wait::until_ok(LIMIT, "all agents are there", || self.lab.are_all_there())?;
         let mut owners = Vec::new();
         for vip in self.vips() {
             owners.push(self.lab.wait_owner(vip, |_| true)?.number());
