@@ -12,7 +12,7 @@
 //! dropped is taken down, unless it was told to [`Lab::stay`].
 
 pub mod address;
-mod bgp;
+pub(crate) mod bgp;
 mod link;
 mod lost;
 pub mod manifests;

@@ -3,6 +3,7 @@
 //! The ASNs are those of people who run this at home: 64512 for the router,
 //! 64513 for the nodes.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -17,10 +18,10 @@ use crate::wait;
 /// For the router to know what has changed.
 const LIMIT: Duration = Duration::from_secs(30);
 const ROUTER_ASN: u32 = 64512;
-const NODES_ASN: u32 = 64513;
+pub(crate) const NODES_ASN: u32 = 64513;
 
 /// What the router does with several ways to one VIP.
-const ECMP: &[(&str, &str)] = &[
+pub(crate) const ECMP: &[(&str, &str)] = &[
     // By addresses and ports, not by addresses alone.
     ("net/ipv4/fib_multipath_hash_policy", "1"),
     ("net/ipv6/fib_multipath_hash_policy", "1"),
@@ -144,13 +145,26 @@ fn config(spec: &Spec) -> String {
   detect-multiplier 3
 ";
     let profile = if spec.bfd { profile } else { "" };
+    let own = address::client_gateway().address.v4;
+    router_config(own, profile, &sessions, &activated)
+}
+
+/// Of FRR: a router that spreads packets over all nodes. `before`: what stands
+/// before its sessions, `sessions`: lines of these, `activated`: those for IPv6
+/// routes.
+pub(crate) fn router_config(
+    own: Ipv4Addr,
+    before: &str,
+    sessions: &str,
+    activated: &str,
+) -> String {
     // FRR 8.4 loses a next hop in the kernel after a link flap without the
     // first line; policies are for routers that have other peers.
     format!(
         "no zebra nexthop kernel enable
 frr defaults traditional
-{profile}router bgp {ROUTER_ASN}
- bgp router-id {router}
+{before}router bgp {ROUTER_ASN}
+ bgp router-id {own}
  no bgp ebgp-requires-policy
  bgp bestpath as-path multipath-relax
 {sessions} address-family ipv4 unicast
@@ -159,8 +173,7 @@ frr defaults traditional
  address-family ipv6 unicast
 {activated}  maximum-paths 16
  exit-address-family
-",
-        router = address::client_gateway().address.v4,
+"
     )
 }
 
@@ -169,25 +182,10 @@ frr defaults traditional
 pub(super) fn objects(spec: &Spec) -> String {
     let first = address::vip(Wire::Routed, 0);
     let last = address::vip(Wire::Routed, 15);
-    let mut text = format!(
-        "apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata:
-  name: lab
-  namespace: metallb-system
-spec:
-  addresses:
-    - {}-{}
-    - {}-{}
----
-apiVersion: metallb.io/v1beta1
-kind: BGPAdvertisement
-metadata:
-  name: lab
-  namespace: metallb-system
-",
-        first.v4, last.v4, first.v6, last.v6
-    );
+    let mut text = pool(&[
+        format!("{}-{}", first.v4, last.v4),
+        format!("{}-{}", first.v6, last.v6),
+    ]);
     let watched = if spec.bfd {
         text += "---
 apiVersion: metallb.io/v1beta1
@@ -228,8 +226,30 @@ spec:
     text
 }
 
+/// These addresses, and one advertisement of everything to everybody.
+pub(crate) fn pool(ranges: &[String]) -> String {
+    let ranges = ranges.iter().map(|range| format!("    - {range}\n"));
+    format!(
+        "apiVersion: metallb.io/v1beta1
+kind: IPAddressPool
+metadata:
+  name: lab
+  namespace: metallb-system
+spec:
+  addresses:
+{}---
+apiVersion: metallb.io/v1beta1
+kind: BGPAdvertisement
+metadata:
+  name: lab
+  namespace: metallb-system
+",
+        ranges.collect::<String>()
+    )
+}
+
 /// `lines`: of its spec, besides the ASNs.
-fn peer(name: &str, lines: &str) -> String {
+pub(crate) fn peer(name: &str, lines: &str) -> String {
     format!(
         "---
 apiVersion: metallb.io/v1beta2

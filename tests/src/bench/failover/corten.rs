@@ -31,6 +31,11 @@ impl Corten {
         lab.wait_applied()?;
         Ok(Self { lab })
     }
+
+    /// A lab that is up already.
+    pub(super) fn of(lab: Lab) -> Self {
+        Self { lab }
+    }
 }
 
 impl System for Corten {

@@ -45,9 +45,10 @@ impl Fault {
         }
     }
 
-    /// Whether the pods there are lost with it.
-    pub(super) fn takes_pods(self) -> bool {
-        matches!(self, Self::LinkDown | Self::Silence | Self::NodeGone)
+    /// Whether this pod is lost with that node; its name is that of a lab's.
+    pub(super) fn takes(self, node: u8, pod: &str) -> bool {
+        let takes_pods = matches!(self, Self::LinkDown | Self::Silence | Self::NodeGone);
+        takes_pods && pod.starts_with(&format!("node{node}-"))
     }
 
     pub(super) fn happen(self, system: &mut dyn System, node: u8) -> Result<()> {

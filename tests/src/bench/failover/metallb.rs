@@ -22,7 +22,7 @@ use crate::wait;
 /// Nodes find each other again within a minute.
 const LIMIT: Duration = Duration::from_secs(150);
 const METRICS: &str = "metallb_speaker_announced";
-pub(super) const SPEAKER: &str = "speaker";
+const SPEAKER: &str = "speaker";
 const METRICS_PORT: u16 = 7472;
 const SERVICE: &str = "echo";
 /// So many connections in a row that all are answered.
@@ -48,7 +48,7 @@ const ASN_FORMAT: &str = r#"[
 ]"#;
 
 /// A cluster with it. `objects`: its configuration.
-pub(super) fn install(spec: Spec, archives: &[PathBuf], objects: &str) -> Result<Cluster> {
+fn install(spec: Spec, archives: &[PathBuf], objects: &str) -> Result<Cluster> {
     let cluster = Cluster::up(spec, KubeProxy::Nftables, archives)?;
     cluster.install_metallb()?;
     let kubectl = cluster.kubectl();
@@ -69,7 +69,7 @@ pub(super) fn install(spec: Spec, archives: &[PathBuf], objects: &str) -> Result
 
 /// A pod on each node, and the addresses of their Service. `families`: its
 /// `ipFamilyPolicy`.
-pub(super) fn serve(cluster: &Cluster, families: &str) -> Result<Vec<IpAddr>> {
+fn serve(cluster: &Cluster, families: &str) -> Result<Vec<IpAddr>> {
     let kubectl = cluster.kubectl();
     kubectl.apply(&workload::echo_pods())?;
     let policy = |families: &str| format!("ipFamilyPolicy: {families}");
@@ -83,29 +83,43 @@ pub(super) fn serve(cluster: &Cluster, families: &str) -> Result<Vec<IpAddr>> {
 pub(super) struct MetalLb {
     cluster: Cluster,
     vips: Vec<IpAddr>,
-    /// Who has the VIP whenever all are there.
-    first: u8,
+    /// Who has the VIP whenever all are there; none: a router spreads packets
+    /// over all nodes.
+    first: Option<u8>,
 }
 
 impl MetalLb {
     /// `archives`: images of its programs and of the pods' server.
     pub(super) fn up(spec: Spec, archives: &[PathBuf]) -> Result<Self> {
-        let cluster = install(spec, archives, POOL)?;
-        let vips = serve(&cluster, "RequireDualStack")?;
+        let mut this = Self::of(spec, archives, POOL, "RequireDualStack")?;
+        let vips = &this.vips;
         ensure!(vips.len() == 2, "one of each family, not {vips:?}");
-        let mut this = Self {
-            cluster,
-            vips,
-            first: 0,
-        };
-        this.first = this.wait_holder(|_| true)?;
-        this.keep_pods_away()?;
+        let first = this.wait_holder(|_| true)?;
+        this.first = Some(first);
+        this.keep_pods_away(first)?;
         Ok(this)
     }
 
+    /// With a pod on each node. `objects`: its configuration; `families`: the
+    /// Service's `ipFamilyPolicy`.
+    pub(super) fn of(
+        spec: Spec,
+        archives: &[PathBuf],
+        objects: &str,
+        families: &str,
+    ) -> Result<Self> {
+        let cluster = install(spec, archives, objects)?;
+        let vips = serve(&cluster, families)?;
+        Ok(Self {
+            cluster,
+            vips,
+            first: None,
+        })
+    }
+
     /// From the node that has the VIP.
-    fn keep_pods_away(&self) -> Result<()> {
-        let node = format!("node{}", self.first);
+    fn keep_pods_away(&self, first: u8) -> Result<()> {
+        let node = format!("node{first}");
         let patch = format!(
             "{{\"spec\":{{\"template\":{{\"spec\":{{\"affinity\":{{\"nodeAffinity\":{{\
              \"requiredDuringSchedulingIgnoredDuringExecution\":{{\"nodeSelectorTerms\":[\
@@ -184,7 +198,7 @@ impl System for MetalLb {
     }
 
     fn owner(&self) -> Result<u8> {
-        self.wait_holder(|holder| holder == self.first)
+        self.wait_holder(|holder| Some(holder) == self.first)
     }
 
     /// For as long as its kubelet is away, nobody starts it again.

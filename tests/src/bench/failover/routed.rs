@@ -10,17 +10,18 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use nix::sys::signal::Signal;
 use serde::Serialize;
 
-use super::metallb::{self, SPEAKER};
+use super::corten::Corten;
+use super::metallb::MetalLb;
+use super::system::System;
 use super::trial::{connections, is_silent, wait_connections};
-use super::{PREFIX, Parts};
+use super::{Fault, PREFIX, Parts};
 use crate::frr::{Frr, host_prefix};
 use crate::interrupt;
-use crate::kubernetes::Cluster;
-use crate::lab::address::{self, Pair};
-use crate::lab::{Lab, Loss, Spec, Wire};
+use crate::lab::address;
+use crate::lab::bgp::{ECMP, NODES_ASN, peer, pool, router_config};
+use crate::lab::{Lab, Spec, Wire};
 use crate::load::{Flow, Load};
 use crate::wait;
 
@@ -29,8 +30,6 @@ const LIMIT: Duration = Duration::from_secs(150);
 /// Both systems' hold time is 3 s.
 const NOTICED: Duration = Duration::from_secs(6);
 const LOST: u8 = 2;
-const ROUTER_ASN: u32 = 64512;
-const NODES_ASN: u32 = 64513;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,13 +38,6 @@ pub enum Candidate {
     /// With kube-proxy (nftables), in a cluster, its own speaker of BGP.
     #[serde(rename = "metallb")]
     MetalLb,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Fault {
-    Kill,
-    Silence,
 }
 
 /// One fault and its end.
@@ -60,11 +52,6 @@ pub struct Line {
     pub broken_by_return: usize,
     /// Of those, how many got no answer any more, without a word.
     pub silent: usize,
-}
-
-enum System {
-    Corten(Box<Lab>),
-    MetalLb(Box<Cluster>),
 }
 
 impl Candidate {
@@ -83,102 +70,28 @@ impl Candidate {
         }
     }
 
-    fn up(self, parts: &Parts) -> Result<System> {
+    fn up(self, parts: &Parts) -> Result<Box<dyn System>> {
         let mut spec = Spec::new(PREFIX, parts.programs.join("corten-echo"));
-        match self {
+        let [first, last] = [0, 9].map(|number| address::vip(Wire::SameLink, number));
+        let v4 = format!("{}-{}", first.v4, last.v4);
+        let router = format!(
+            "  peerAddress: {}\n  holdTime: 3s\n",
+            address::client().address.v4
+        );
+        Ok(match self {
             Self::Corten => {
                 spec.agent = Some(parts.programs.join("lb-agent"));
                 let lab = Lab::up(spec)?;
-                start_router(&lab)?;
-                let [first, last] = vips();
-                let range = format!("    - {}-{}\n", first.v6, last.v6);
                 // Neither of which MetalLB's own speaker can.
-                let text = objects(&range, "  enableGracefulRestart: true\n");
-                lab.write_file("router.yaml", &text)?;
-                Ok(System::Corten(Box::new(lab)))
+                let pool = pool(&[v4, format!("{}-{}", first.v6, last.v6)]);
+                let router = router + "  enableGracefulRestart: true\n";
+                lab.write_file("router.yaml", &(pool + &peer("router", &router)))?;
+                Box::new(Corten::of(lab))
             }
             Self::MetalLb => {
-                let cluster = metallb::install(spec, &parts.archives, &objects("", ""))?;
-                start_router(cluster.lab())?;
-                metallb::serve(&cluster, "SingleStack")?;
-                Ok(System::MetalLb(Box::new(cluster)))
+                let objects = pool(&[v4]) + &peer("router", &router);
+                Box::new(MetalLb::of(spec, &parts.archives, &objects, "SingleStack")?)
             }
-        }
-    }
-}
-
-impl Fault {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Kill => "kill -9 of its agent",
-            Self::Silence => "silent loss",
-        }
-    }
-}
-
-impl System {
-    fn lab(&self) -> &Lab {
-        match self {
-            Self::Corten(lab) => lab,
-            Self::MetalLb(cluster) => cluster.lab(),
-        }
-    }
-
-    /// The names of the pods of the node that is lost.
-    fn lost_pods(&self) -> Result<Vec<String>> {
-        let lost = format!("node{LOST}");
-        match self {
-            Self::Corten(lab) => {
-                let places = lab.spec().pod_places();
-                let there = places.filter(|place| place.node == LOST);
-                Ok(there.map(|place| place.name()).collect())
-            }
-            Self::MetalLb(cluster) => {
-                let pods = cluster.kubectl().json(&["get", "pods"])?;
-                let pods = pods["items"].as_array().context("a list has items")?;
-                let there = pods.iter().filter(|pod| pod["spec"]["nodeName"] == *lost);
-                let names = there.filter_map(|pod| pod["metadata"]["name"].as_str());
-                Ok(names.map(str::to_owned).collect())
-            }
-        }
-    }
-
-    fn happen(&self, fault: Fault) -> Result<()> {
-        match (fault, self) {
-            (Fault::Silence, _) => self.lab().lose(LOST, Loss::Silent),
-            (Fault::Kill, Self::Corten(lab)) => lab.node(LOST).kill_agent(),
-            (Fault::Kill, Self::MetalLb(cluster)) => {
-                // Nobody starts it again meanwhile.
-                cluster.node(LOST).kill("kubelet")?;
-                let killed = cluster.node(LOST).signal_pod(SPEAKER, Signal::SIGKILL);
-                killed.map(drop)
-            }
-        }
-    }
-
-    fn mend(&self, fault: Fault) -> Result<()> {
-        match (fault, self) {
-            (Fault::Silence, _) => self.lab().find(LOST, Loss::Silent),
-            (Fault::Kill, Self::Corten(lab)) => {
-                lab.node(LOST).start_agent()?;
-                lab.node(LOST).wait_ready()
-            }
-            (Fault::Kill, Self::MetalLb(cluster)) => cluster.node(LOST).start_kubelet(),
-        }
-    }
-
-    /// The router sends to all nodes, and has a session with each.
-    fn wait_whole(&self) -> Result<()> {
-        let (lab, vip) = (self.lab(), vip());
-        let frr = router(lab);
-        wait::until_ok(LIMIT, "the router has all sessions and next hops", || {
-            let hops = frr.next_hops(&host_prefix(vip))?;
-            ensure!(hops.len() == usize::from(lab.spec().nodes), "{hops:?}");
-            let summary = frr.json("show bgp ipv4 unicast summary")?;
-            let peers = summary["peers"].as_object().context("peers")?;
-            let up = peers.values().all(|peer| peer["state"] == "Established");
-            ensure!(up, "{summary}");
-            Ok(())
         })
     }
 }
@@ -188,34 +101,48 @@ pub fn run(parts: &Parts, mut progress: impl FnMut(&str)) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for candidate in [Candidate::Corten, Candidate::MetalLb] {
         progress(&format!("bringing up: {}", candidate.name()));
-        let system = candidate.up(parts)?;
+        let mut system = candidate.up(parts)?;
+        start_router(system.lab())?;
         for &fault in candidate.faults() {
             interrupt::check()?;
             let name = format!("{}: {}", candidate.name(), fault.name());
             progress(&name);
-            lines.push(trial(candidate, &system, fault).context(name)?);
+            lines.push(trial(candidate, &mut *system, fault).context(name)?);
         }
     }
     Ok(lines)
 }
 
-fn trial(candidate: Candidate, system: &System, fault: Fault) -> Result<Line> {
-    system.wait_whole()?;
+/// The router sends to all nodes, and has a session with each.
+fn wait_whole(lab: &Lab) -> Result<()> {
+    let (frr, vip) = (router(lab), vip());
+    wait::until_ok(LIMIT, "the router has all sessions and next hops", || {
+        let hops = frr.next_hops(&host_prefix(vip))?;
+        ensure!(hops.len() == usize::from(lab.spec().nodes), "{hops:?}");
+        let summary = frr.json("show bgp ipv4 unicast summary")?;
+        let peers = summary["peers"].as_object().context("peers")?;
+        let up = peers.values().all(|peer| peer["state"] == "Established");
+        ensure!(up, "{summary}");
+        Ok(())
+    })
+}
+
+fn trial(candidate: Candidate, system: &mut dyn System, fault: Fault) -> Result<Line> {
+    wait_whole(system.lab())?;
     let client = system.lab().client();
     let load = Load::start(&client, connections(&[vip()]))?;
-    let gone = system.lost_pods()?;
-    let left = |flow: &Flow| fault == Fault::Kill || !gone.contains(&flow.pod);
+    let left = |flow: &Flow| !fault.takes(LOST, &flow.pod);
     let broken = |flows: Vec<Flow>| {
         let flows = flows.into_iter().filter(left);
         flows.filter_map(|flow| flow.broken).collect::<Vec<_>>()
     };
 
-    system.happen(fault)?;
+    fault.happen(system, LOST)?;
     wait::pass(NOTICED);
     wait_connections(&load, left)?;
     let by_fault = broken(load.look()?).len();
-    system.mend(fault)?;
-    system.wait_whole()?;
+    fault.mend(system, LOST)?;
+    wait_whole(system.lab())?;
     wait_connections(&load, left)?;
     let flows = load.finish()?;
     let all = flows.iter().filter(|flow| left(flow)).count();
@@ -239,68 +166,14 @@ fn router(lab: &Lab) -> Frr {
 }
 
 fn start_router(lab: &Lab) -> Result<()> {
-    let hash = ("net/ipv4/fib_multipath_hash_policy", "1");
-    lab.client().sysctl(&[hash])?;
-    let nodes = lab.spec().node_numbers();
-    let sessions = nodes.map(|node| {
+    lab.client().sysctl(ECMP)?;
+    let sessions = lab.spec().node_numbers().map(|node| {
         let node = address::node(Wire::SameLink, node).address.v4;
         format!(" neighbor {node} remote-as {NODES_ASN}\n neighbor {node} timers connect 1\n")
     });
-    router(lab).start(&format!(
-        "no zebra nexthop kernel enable
-frr defaults traditional
-router bgp {ROUTER_ASN}
- bgp router-id {own}
- no bgp ebgp-requires-policy
- bgp bestpath as-path multipath-relax
-{sessions} address-family ipv4 unicast
-  maximum-paths 16
- exit-address-family
-",
-        own = address::client().address.v4,
-        sessions = sessions.collect::<String>(),
-    ))
-}
-
-/// The first and the last one.
-fn vips() -> [Pair; 2] {
-    [0, 9].map(|number| address::vip(Wire::SameLink, number))
-}
-
-/// `ranges`: more of the pool. `more`: of the peer's spec.
-fn objects(ranges: &str, more: &str) -> String {
-    let [first, last] = vips();
-    format!(
-        "apiVersion: metallb.io/v1beta1
-kind: IPAddressPool
-metadata:
-  name: default
-  namespace: metallb-system
-spec:
-  addresses:
-    - {first}-{last}
-{ranges}---
-apiVersion: metallb.io/v1beta1
-kind: BGPAdvertisement
-metadata:
-  name: default
-  namespace: metallb-system
----
-apiVersion: metallb.io/v1beta2
-kind: BGPPeer
-metadata:
-  name: router
-  namespace: metallb-system
-spec:
-  myASN: {NODES_ASN}
-  peerASN: {ROUTER_ASN}
-  peerAddress: {router}
-  holdTime: 3s
-{more}",
-        first = first.v4,
-        last = last.v4,
-        router = address::client().address.v4,
-    )
+    let sessions = sessions.collect::<String>();
+    let own = address::client().address.v4;
+    router(lab).start(&router_config(own, "", &sessions, ""))
 }
 
 /// For people.

@@ -70,7 +70,7 @@ pub(super) fn run(
     })?;
     let before: Vec<usize> = probes.look()?.iter().map(Track::number).collect();
     let asked: Vec<usize> = questions.look()?.iter().map(Track::number).collect();
-    let lost_with = |pod: &str| fault.takes_pods() && pod.starts_with(&format!("node{owner}-"));
+    let lost_with = |pod: &str| fault.takes(owner, pod);
 
     let happened = fault.happen(system, owner);
     happened.with_context(|| fault.name())?;
